@@ -1,0 +1,3 @@
+#![no_std]
+//! ai_insights (skeleton: its owner writes this).
+extern crate alloc;

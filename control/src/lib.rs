@@ -1,0 +1,3 @@
+#![no_std]
+//! control (skeleton: its owner writes this).
+extern crate alloc;

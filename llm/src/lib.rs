@@ -1,0 +1,3 @@
+#![no_std]
+//! llm (skeleton: its owner writes this).
+extern crate alloc;

@@ -1,0 +1,3 @@
+#![no_std]
+//! mm (skeleton: its owner writes this).
+extern crate alloc;

@@ -1,0 +1,3 @@
+#![no_std]
+//! sched (skeleton: its owner writes this).
+extern crate alloc;

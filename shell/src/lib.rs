@@ -1,0 +1,3 @@
+#![no_std]
+//! shell (skeleton: its owner writes this).
+extern crate alloc;
