@@ -1,0 +1,427 @@
+//! What a command may ask of the machine: one trait and plain data, no types of the kernel.
+//!
+//! The kernel implements [`System`] (`kernel/src/services/`), tests implement it with fixed data. Every
+//! method takes a snapshot: it may take the kernel's locks for a moment, and returns owned data, so that
+//! no lock is held while the shell prints. All are called from the shell's thread, never from an
+//! interrupt handler.
+
+use crate::slm::{SlmError, SlmEvent, SlmPool, SlmRequest, SlmStatus, SlmSummary};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+use thiserror::Error;
+
+/// The machine under the shell.
+pub trait System {
+    /// What is running.
+    fn version(&self) -> Version;
+    /// Time since reset.
+    fn uptime(&self) -> Duration;
+    /// Every CPU that ACPI lists, in order of `id`, online or not.
+    fn cpus(&self) -> Vec<Cpu>;
+    /// Physical memory, heap and SLM pool.
+    fn memory(&self) -> Memory;
+    /// Every thread that exists, in order of `id`, idle threads included.
+    fn tasks(&self) -> Vec<Task>;
+    /// Every PCI function found, in order of address.
+    fn pci_devices(&self) -> Vec<PciDevice>;
+    /// The kernel log, oldest line first; as many as its ring still holds.
+    fn log(&self) -> Vec<LogLine>;
+    /// Run queues, one per online CPU.
+    fn scheduler(&self) -> SchedulerStatus;
+
+    /// The tests that the kernel can run on itself.
+    fn self_tests(&self) -> Vec<SelfTest>;
+    /// Runs one of [`self_tests`](System::self_tests) to its end; `Ok` carries one line that says what was
+    /// checked (counts, sizes).
+    fn run_self_test(&self, name: &str) -> Result<String, SelfTestError>;
+
+    /// Switches off or restarts. The kernel returns only if it could not; a test double returns `Ok`, and
+    /// [`run`](crate::run) then ends.
+    fn power(&self, action: PowerAction) -> Result<(), PowerError>;
+
+    /// Answers a question; see [`SlmRequest`] for who answers. Pieces go to `sink` as they come, in the
+    /// thread of the caller; [`Flow::Stop`] ends the answer after the piece, and the summary then says
+    /// [`SlmStop::Interrupted`](crate::slm::SlmStop::Interrupted).
+    fn slm_query(
+        &self,
+        request: &SlmRequest,
+        sink: &mut dyn FnMut(SlmEvent<'_>) -> Flow,
+    ) -> Result<SlmSummary, SlmError>;
+    /// State of the model and its pool. Works in every state, and while a query runs elsewhere.
+    fn slm_status(&self) -> SlmStatus;
+    /// Loads the model that the boot provided (embedded or ramdisk) into the pool.
+    fn slm_load(&self) -> Result<(), SlmError>;
+    /// Gives every byte of the pool back; the rule engine answers from then on.
+    fn slm_unload(&self) -> Result<(), SlmError>;
+}
+
+/// Go on or stop: the answer of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// More, please.
+    Continue,
+    /// No more.
+    Stop,
+}
+
+/// Identity of the running kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Name of the kernel, `AUTON`.
+    pub name: &'static str,
+    /// Its version, as in Cargo.toml.
+    pub version: &'static str,
+    /// `debug` or `release`.
+    pub profile: &'static str,
+    /// Cargo features it was built with, e.g. `["ai-ops", "llm"]`.
+    pub features: Vec<&'static str>,
+    /// How it was started: `PVH`, `Multiboot2`.
+    pub boot_protocol: &'static str,
+    /// Command line given by the loader.
+    pub command_line: String,
+}
+
+/// One logical processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Number of the kernel, 0 = the one that booted.
+    pub id: u32,
+    /// Local APIC id.
+    pub apic_id: u32,
+    /// Whether it was started and runs threads.
+    pub online: bool,
+    /// CPUID vendor, e.g. `GenuineIntel`.
+    pub vendor: String,
+    /// CPUID brand string, trimmed.
+    pub brand: String,
+    /// Display family (extended family added in).
+    pub family: u32,
+    /// Display model (extended model added in).
+    pub model: u32,
+    /// Stepping.
+    pub stepping: u32,
+    /// Feature names in lower case as Linux's `/proc/cpuinfo` spells them, e.g. `sse2`, `avx2`, `x2apic`.
+    pub features: Vec<&'static str>,
+    /// Calibrated frequency of the time stamp counter.
+    pub tsc_hz: u64,
+    /// Time spent in the idle thread.
+    pub idle: Duration,
+}
+
+/// Physical memory and what was made of it. All sizes in bytes unless a field says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// All usable memory that the boot's memory map lists, kernel image included.
+    pub total: u64,
+    /// The page allocator.
+    pub pages: PageStats,
+    /// The kernel heap.
+    pub heap: HeapStats,
+    /// The SLM pool, if it was reserved (its pages are in use as far as `pages` knows).
+    pub slm_pool: Option<SlmPool>,
+}
+
+/// State of the page allocator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageStats {
+    /// Bytes in a frame: 4096.
+    pub frame_size: u64,
+    /// Frames that it manages.
+    pub total_frames: u64,
+    /// Frames that are free.
+    pub free_frames: u64,
+    /// Free blocks per order: `[k]` counts free blocks of `frame_size << k` bytes. Length = highest order + 1.
+    pub free_blocks: Vec<u64>,
+    /// Successful allocations since boot.
+    pub allocations: u64,
+    /// Frees since boot.
+    pub frees: u64,
+    /// Refused allocations since boot.
+    pub failures: u64,
+}
+
+/// State of the kernel heap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeapStats {
+    /// Bytes claimed from the page allocator.
+    pub size: u64,
+    /// Bytes of it that are allocated.
+    pub used: u64,
+    /// Most bytes ever allocated at once.
+    pub peak: u64,
+    /// Allocations that live now.
+    pub live: u64,
+}
+
+/// One thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its number, never reused.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// What it does now.
+    pub state: TaskState,
+    /// CPU that it runs on or ran on last.
+    pub cpu: u32,
+    /// Who schedules it.
+    pub class: TaskClass,
+    /// Share within the fair class, 1024 = nice 0.
+    pub weight: u32,
+    /// CPU time used.
+    pub run_time: Duration,
+    /// Times that it was switched to.
+    pub switches: u64,
+    /// Bytes of stack.
+    pub stack_size: u64,
+}
+
+/// State of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// On a CPU.
+    Running,
+    /// In a run queue.
+    Ready,
+    /// Waiting for a time.
+    Sleeping,
+    /// Waiting for an event.
+    Blocked,
+    /// Ended, not joined yet.
+    Finished,
+}
+
+impl TaskState {
+    /// As `ps` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskState::Running => "running",
+            TaskState::Ready => "ready",
+            TaskState::Sleeping => "sleeping",
+            TaskState::Blocked => "blocked",
+            TaskState::Finished => "finished",
+        }
+    }
+}
+
+/// Scheduling class of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskClass {
+    /// EDF with a constant bandwidth server.
+    Reserved,
+    /// The fair policy.
+    Fair,
+    /// Runs when nothing else does.
+    Idle,
+}
+
+impl TaskClass {
+    /// As `ps` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskClass::Reserved => "reserved",
+            TaskClass::Fair => "fair",
+            TaskClass::Idle => "idle",
+        }
+    }
+}
+
+/// One PCI function. Names are not in here: they come from `llm::knowledge`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PciDevice {
+    /// Segment group, 0 on most machines.
+    pub segment: u16,
+    /// Bus.
+    pub bus: u8,
+    /// Device on the bus, 0..32.
+    pub device: u8,
+    /// Function of the device, 0..8.
+    pub function: u8,
+    /// Vendor id.
+    pub vendor_id: u16,
+    /// Device id.
+    pub device_id: u16,
+    /// Base class.
+    pub class: u8,
+    /// Sub-class.
+    pub subclass: u8,
+    /// Programming interface.
+    pub interface: u8,
+    /// Revision.
+    pub revision: u8,
+    /// Subsystem vendor and id, where the header has them and they are not zero.
+    pub subsystem: Option<(u16, u16)>,
+    /// Base address registers that are in use.
+    pub bars: Vec<PciBar>,
+    /// Interrupt pin (1 = INTA) and line, where the function has a pin.
+    pub interrupt: Option<PciInterrupt>,
+    /// Driver of this kernel that uses it.
+    pub driver: Option<&'static str>,
+}
+
+/// One base address register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciBar {
+    /// Number of the register, 0..6 (a 64-bit one also takes the next).
+    pub index: u8,
+    /// What it decodes.
+    pub kind: PciBarKind,
+    /// First address or port.
+    pub address: u64,
+    /// Bytes or ports.
+    pub size: u64,
+}
+
+/// Address space of a BAR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PciBarKind {
+    /// I/O ports.
+    Io,
+    /// 32-bit memory.
+    Memory32 {
+        /// Reads have no side effects.
+        prefetchable: bool,
+    },
+    /// 64-bit memory.
+    Memory64 {
+        /// Reads have no side effects.
+        prefetchable: bool,
+    },
+}
+
+/// Legacy interrupt of a PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciInterrupt {
+    /// 1 = INTA … 4 = INTD.
+    pub pin: u8,
+    /// Line as the firmware programmed it; 255 = none.
+    pub line: u8,
+}
+
+/// One line of the kernel log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Time since reset.
+    pub time: Duration,
+    /// Severity.
+    pub level: LogLevel,
+    /// The message, without a line end.
+    pub text: String,
+}
+
+/// Severity of a log line, gravest first (so `a <= b` means "at least as grave as b").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// Progress.
+    Info,
+    /// Detail.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// All levels, gravest first.
+    pub const ALL: [LogLevel; 5] =
+        [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+
+    /// As `dmesg --level` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// What runs where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerStatus {
+    /// One per online CPU, in order of `cpu`.
+    pub queues: Vec<RunQueueStatus>,
+}
+
+/// The run queue of one CPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunQueueStatus {
+    /// The CPU.
+    pub cpu: u32,
+    /// Name of the fair policy (`Policy::name`).
+    pub policy: &'static str,
+    /// Thread on the CPU now; `None` = idle.
+    pub current: Option<u32>,
+    /// Threads that wait for the CPU.
+    pub ready: u64,
+    /// Context switches since boot.
+    pub switches: u64,
+    /// Of these, switches away from a thread that wanted to go on.
+    pub preemptions: u64,
+    /// Reservation servers placed here; empty without the feature `reservations`.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// One constant bandwidth server (Abeni and Buttazzo, 1998).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// The thread that it serves.
+    pub task: u32,
+    /// CPU time per period.
+    pub budget: Duration,
+    /// Its period.
+    pub period: Duration,
+    /// Budget left in this period.
+    pub remaining: Duration,
+    /// Current deadline, as time since reset.
+    pub deadline: Duration,
+    /// Periods in which the thread was held back because its budget was used up.
+    pub throttled: u64,
+    /// Deadlines missed.
+    pub misses: u64,
+}
+
+/// A test that the kernel can run on itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelfTest {
+    /// Its name: one word.
+    pub name: &'static str,
+    /// What it checks, in one line.
+    pub summary: &'static str,
+    /// Whether it ends the machine (a deliberate fault); such tests run only when named.
+    pub fatal: bool,
+}
+
+/// Why a self test did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SelfTestError {
+    /// The kernel has no such test.
+    #[error("this kernel has no self test `{0}`; `selftest` lists them")]
+    Unknown(String),
+    /// What was wrong.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What [`System::power`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerAction {
+    /// ACPI S5.
+    Off,
+    /// Reset.
+    Reboot,
+}
+
+/// Why the machine is still on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct PowerError(
+    /// One sentence.
+    pub String,
+);
