@@ -30,6 +30,10 @@ pub trait System {
     /// Run queues, one per online CPU.
     fn scheduler(&self) -> SchedulerStatus;
 
+    /// The registry that the kernel lists its metrics in, gauges up to date.
+    #[cfg(feature = "ai-ops")]
+    fn metrics(&self) -> &'static ai_insights::metrics::Registry;
+
     /// The tests that the kernel can run on itself.
     fn self_tests(&self) -> Vec<SelfTest>;
     /// Runs one of [`self_tests`](System::self_tests) to its end; `Ok` carries one line that says what was
