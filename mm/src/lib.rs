@@ -1,3 +1,62 @@
 #![no_std]
-//! mm (skeleton: its owner writes this).
-extern crate alloc;
+//! Physical memory: a buddy allocator over page frames, and the kernel heap on top of it.
+//!
+//! # Design principles
+//!
+//! 1. **Clear before clever.** A block is a frame number and an order; coalescing is a loop that one reads once.
+//! 2. **Frame numbers, not addresses.** The [`Buddy`] links its free lists through indices in the [`Frame`]s
+//!    that it is given. It never dereferences an address of the memory that it hands out, so it needs no
+//!    `unsafe`, and the host runs the same code as the kernel. Only [`heap`] touches memory.
+//! 3. **A wrong free is refused at the door.** Double free, wrong order, a frame in the middle of a block, a
+//!    frame that was never ours: each is its own error, and the state is as it was before the call.
+//! 4. **Bounded time.** [`Buddy::alloc`] and [`Buddy::free`] take O([`MAX_ORDER`]) steps, whatever the size of memory.
+//! 5. **No locks.** The caller wraps a [`Buddy`] or a [`Heap`] in the lock that its context needs.
+//!
+//! # Honest limits
+//!
+//! One `Buddy` is one zone: there are no watermarks, no per-CPU caches, no compaction and no reclaim here yet.
+//! Falling back to another migrate type borrows single blocks; it never retypes a pageblock that is partly used.
+//! A [`Heap`] does not give claimed memory back to its source.
+//!
+//! # Example
+//!
+//! ```
+//! use mm::{Buddy, Frame, MigrateType};
+//!
+//! let mut frames = vec![Frame::RESERVED; 1024]; // metadata of 4 MiB of memory that starts at 1 MiB
+//! let mut buddy = Buddy::new(&mut frames, 256);
+//! buddy.add_free(256, 1024)?;
+//!
+//! let block = buddy.alloc(3, MigrateType::Unmovable)?; // 8 frames = 32 KiB
+//! assert_eq!(block.bytes(), 32 * 1024);
+//! assert_eq!(block.address() % block.bytes(), 0);
+//! buddy.free(block.pfn, block.order)?;
+//! assert!(buddy.free(block.pfn, block.order).is_err()); // double free
+//! assert_eq!(buddy.stats().free_frames, 1024);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod block;
+mod buddy;
+mod error;
+pub mod fragmentation;
+mod frame;
+mod free_lists;
+pub mod heap;
+mod stats;
+
+pub use block::{Block, Holder, MigrateType};
+pub use buddy::Buddy;
+pub use error::{AddError, AllocError, FreeError};
+pub use frame::Frame;
+pub use heap::{FrameSource, Heap, HeapStats};
+pub use stats::Stats;
+
+/// Bytes in one page frame.
+pub const FRAME_SIZE: u64 = 4096;
+/// The largest block has `1 << MAX_ORDER` frames: 4 KiB << 16 = 256 MiB.
+pub const MAX_ORDER: usize = 16;
+/// Number of orders, `0..=MAX_ORDER`.
+pub const ORDERS: usize = MAX_ORDER + 1;
+/// A pageblock, the unit that has a migrate type, is a block of this order: 2 MiB, one large page of x86_64.
+pub const PAGEBLOCK_ORDER: usize = 9;

@@ -1,0 +1,87 @@
+//! Metadata of one page frame.
+
+use crate::MigrateType;
+
+/// "No frame" in a link.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// What a frame says about itself. Only the *first* frame of a block is marked; the others stay `NO_HEAD`, so
+/// that a block of 256 MiB is made or broken by writing one `Frame`.
+const NO_HEAD: u8 = 0;
+const FREE_HEAD: u8 = 1;
+const ALLOCATED_HEAD: u8 = 2;
+
+/// Metadata of one page frame: 16 bytes of plain data.
+///
+/// All-zero bytes are a valid `Frame`, and mean "reserved": a kernel may hand in freshly zeroed memory as
+/// `&mut [Frame]` without writing to it first. Every other bit pattern is a valid value too (there is no padding and
+/// every field is an integer), though only a [`Buddy`](crate::Buddy) gives it a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Frame {
+    /// Links of the free list; meaningful in the first frame of a free block.
+    pub(crate) next: u32,
+    pub(crate) prev: u32,
+    /// `NO_HEAD`, `FREE_HEAD` or `ALLOCATED_HEAD`.
+    head: u8,
+    /// Order of the block that starts here.
+    order: u8,
+    /// Migrate type of the pageblock; kept in the first frame of a pageblock, for as long as it is partly used.
+    pageblock_type: u8,
+    unused: u8,
+    /// Frames of the pageblock that the allocator was given; kept in the first frame of a pageblock.
+    pub(crate) pageblock_managed: u32,
+}
+
+const _: () = assert!(size_of::<Frame>() == 16);
+
+impl Frame {
+    /// A frame that is not the allocator's to give: all bytes zero.
+    pub const RESERVED: Self = Self {
+        next: 0,
+        prev: 0,
+        head: NO_HEAD,
+        order: 0,
+        pageblock_type: 0,
+        unused: 0,
+        pageblock_managed: 0,
+    };
+
+    pub(crate) fn is_head(&self) -> bool {
+        self.head != NO_HEAD
+    }
+
+    pub(crate) fn is_free_head(&self) -> bool {
+        self.head == FREE_HEAD
+    }
+
+    pub(crate) fn order(&self) -> usize {
+        usize::from(self.order)
+    }
+
+    pub(crate) fn mark_free(&mut self, order: usize) {
+        self.head = FREE_HEAD;
+        self.order = order as u8;
+    }
+
+    pub(crate) fn mark_allocated(&mut self, order: usize) {
+        self.head = ALLOCATED_HEAD;
+        self.order = order as u8;
+    }
+
+    pub(crate) fn clear_head(&mut self) {
+        self.head = NO_HEAD;
+    }
+
+    pub(crate) fn pageblock_type(&self) -> MigrateType {
+        match self.pageblock_type {
+            1 => MigrateType::Movable,
+            2 => MigrateType::Reclaimable,
+            _ => MigrateType::Unmovable,
+        }
+    }
+
+    pub(crate) fn set_pageblock_type(&mut self, kind: MigrateType) {
+        self.pageblock_type = kind as u8;
+    }
+}
