@@ -1,3 +1,67 @@
 #![no_std]
-//! sched (skeleton: its owner writes this).
+#![forbid(unsafe_code)]
+//! Which task runs next: the task model, the [`Policy`] contract, a weighted fair policy, EDF + CBS reservations,
+//! and the [`RunQueue`] that asks them in order of class.
+//!
+//! # Design principles
+//!
+//! 1. **Made for a spin lock in an interrupt handler.** Memory is reserved by [`RunQueue::register`]; after that
+//!    `enqueue`, `pick`, `charge` and `should_preempt` neither allocate nor panic, and take time that is bounded by the number
+//!    of registered tasks (a binary search, and at worst one shift of a sorted array).
+//! 2. **Time is an argument.** Nobody here reads a clock: every call is told `now`, in nanoseconds of a clock that never goes
+//!    back. So the kernel, a test and a simulator run the same code.
+//! 3. **Wrong calls have documented results.** An unknown or doubly queued task is an [`QueueError`] and changes nothing.
+//! 4. **One run queue, one CPU.** No locks and no other CPUs in here; the kernel moves a task by unregistering it on
+//!    one CPU and registering it on another.
+//!
+//! # Honest limits
+//!
+//! The fair policy is the plain one (least virtual runtime first); it has no deadlines of its own and knows nothing of caches. A task
+//! that moves to another CPU starts at that queue's minimum: its lag stays behind. Reservations are per CPU: admission does not
+//! look for room elsewhere.
+//!
+//! # Example
+//!
+//! ```
+//! use sched::{Class, Enqueue, Entity, Fair, Nice, RunQueue, Stop};
+//!
+//! let mut queue = RunQueue::new(Box::new(Fair::new()));
+//! let mut task = Entity::new(1, Nice::default(), Class::Fair, 0);
+//! queue.register(&task, 0)?;
+//! queue.enqueue(&task, Enqueue::New, 0)?;
+//!
+//! let pick = queue.pick(100).expect("one task is runnable");
+//! assert_eq!(pick.task, 1);
+//! task.start(100); // the switch has happened; arm the timer for pick.slice
+//!
+//! let ran = task.stop(Stop::Preempted, 5_100); // the timer has fired 5 µs later
+//! queue.charge(1, ran, 5_100);
+//! queue.enqueue(&task, Enqueue::Preempted, 5_100)?;
+//! assert_eq!(task.accounting().run, 5_000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 extern crate alloc;
+
+mod entity;
+mod error;
+mod fair;
+mod ordered;
+mod policy;
+#[cfg(feature = "reservations")]
+mod reservation;
+mod run_queue;
+mod table;
+
+pub use entity::{Accounting, Class, Entity, Nice, Stop};
+pub use error::{QueueError, RegisterError};
+pub use fair::Fair;
+pub use policy::{Enqueue, Pick, Policy};
+#[cfg(feature = "reservations")]
+pub use reservation::{AdmissionError, Reservation, Reservations, ServerStatus, Utilisation};
+pub use run_queue::RunQueue;
+
+/// Names a task; the kernel gives each task one, and does not give it again while the task is registered.
+pub type TaskId = u32;
+/// A length or a point of time in nanoseconds; points count from any fixed origin.
+pub type Nanos = u64;

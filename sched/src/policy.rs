@@ -1,0 +1,92 @@
+//! The contract of a scheduling policy.
+
+use crate::{Entity, Nanos, QueueError, RegisterError, TaskId};
+
+/// Why a task is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueue {
+    /// It has just been made, or has come from another CPU.
+    New,
+    /// It was blocked.
+    Wakeup,
+    /// It was running and the CPU was taken from it.
+    Preempted,
+    /// It was running and gave the CPU away: another queued task is to go first.
+    Yielded,
+}
+
+/// The answer to "who runs next".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// The task. It is no longer queued.
+    pub task: TaskId,
+    /// How long it may run before the policy wants to be asked again; at least 1.
+    pub slice: Nanos,
+}
+
+/// Decides the order in which the runnable tasks of one class on one CPU run.
+///
+/// # Who calls it
+/// A [`RunQueue`](crate::RunQueue), on behalf of the kernel, under that CPU's run queue lock, with interrupts off; all but
+/// `register` and `unregister` also from interrupt handlers. So these must not block, allocate, panic or print, and must
+/// take time bounded by the number of registered tasks. `register` may allocate: the kernel calls it from a task.
+///
+/// # A task's life
+/// `register` → (`enqueue` → `pick` → `charge`*)* → `unregister`. A picked task is *running* until it is queued again, another task
+/// is picked, or it is unregistered; a task that blocks is just not queued again. `charge` comes before the `enqueue`
+/// that follows it.
+///
+/// # What may go wrong
+/// Calls that name an unknown task, or do not fit its state, return the documented value and change nothing. `now` that goes
+/// back is treated as standing still.
+pub trait Policy: Send {
+    /// A short lower-case word for tables and commands.
+    fn name(&self) -> &'static str;
+
+    /// Makes room for a task, so that nothing after it needs memory.
+    ///
+    /// # Errors
+    /// The id is taken, there is no memory, or the policy does not admit the task. Nothing has changed then.
+    fn register(&mut self, entity: &Entity, now: Nanos) -> Result<(), RegisterError>;
+
+    /// Forgets a task, queued or not. `false` when it was not registered.
+    fn unregister(&mut self, task: TaskId) -> bool;
+
+    /// The task is runnable and not running. The policy takes over its weight as it is now.
+    ///
+    /// # Errors
+    /// It is not registered, or queued already.
+    fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError>;
+
+    /// Takes a task out of the queue without running it. `false` when it was not queued.
+    fn dequeue(&mut self, task: TaskId) -> bool;
+
+    /// Takes the task that is to run next out of the queue; `None` when none may run now.
+    fn pick(&mut self, now: Nanos) -> Option<Pick>;
+
+    /// The task has run for `ran` more nanoseconds, up to `now`. Unknown tasks are ignored.
+    fn charge(&mut self, task: TaskId, ran: Nanos, now: Nanos);
+
+    /// Whether `woken`, just queued, should take the CPU from `current`, which has been charged up to `now`.
+    /// `false` when one of them is unknown.
+    fn preempts(&self, woken: TaskId, current: TaskId, now: Nanos) -> bool;
+
+    /// When a task becomes eligible to run without anybody queueing it; `None` when that is not going to happen.
+    fn next_event(&self) -> Option<Nanos> {
+        None
+    }
+
+    /// Whether the task is registered here.
+    fn knows(&self, task: TaskId) -> bool;
+
+    /// Number of queued tasks, those included that may not run now.
+    fn len(&self) -> usize;
+
+    /// Whether no task is queued.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `visit` with every queued task, in the order in which they would run if nothing changed.
+    fn for_each(&self, visit: &mut dyn FnMut(TaskId));
+}

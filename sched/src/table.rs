@@ -1,0 +1,53 @@
+//! Records by task id: a sorted array, so that a look-up needs no memory and no hashing.
+
+use alloc::vec::Vec;
+
+use crate::{RegisterError, TaskId};
+
+pub(crate) struct Table<T> {
+    /// Sorted by id, each id once.
+    rows: Vec<(TaskId, T)>,
+}
+
+impl<T> Table<T> {
+    pub(crate) const fn new() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    fn position(&self, task: TaskId) -> Result<usize, usize> {
+        self.rows.binary_search_by_key(&task, |row| row.0)
+    }
+
+    /// Adds a record. The only call here that allocates.
+    pub(crate) fn insert(&mut self, task: TaskId, record: T) -> Result<(), RegisterError> {
+        match self.position(task) {
+            Ok(_) => Err(RegisterError::Duplicate { task }),
+            Err(at) => {
+                self.rows.try_reserve(1).map_err(|_| RegisterError::NoMemory { task })?;
+                self.rows.insert(at, (task, record));
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, task: TaskId) -> Option<T> {
+        self.position(task).ok().map(|at| self.rows.remove(at).1)
+    }
+
+    pub(crate) fn get(&self, task: TaskId) -> Option<&T> {
+        self.position(task).ok().map(|at| &self.rows[at].1)
+    }
+
+    pub(crate) fn get_mut(&mut self, task: TaskId) -> Option<&mut T> {
+        self.position(task).ok().map(|at| &mut self.rows[at].1)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[cfg(feature = "reservations")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TaskId, &T)> {
+        self.rows.iter().map(|(task, record)| (*task, record))
+    }
+}
