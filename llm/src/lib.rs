@@ -1,3 +1,60 @@
+//! A GGUF language model for a kernel: reader, tokenizer, quantised integer kernels, llama-family
+//! forward pass, sampling, and a rule engine that answers where no model is loaded.
+//!
+//! Design principles, in order:
+//!
+//! 1. **The same tokens everywhere.** A row of a quantised matrix times an activation vector is
+//!    computed as one exact 64-bit integer ([`quant`]), so every SIMD variant, thread count, batch size
+//!    and machine gives bit-identical logits. What remains in floating point has one written order.
+//! 2. **All memory of a run comes from one pool** ([`pool::Pool`]) whose bytes are accounted by
+//!    purpose. Weights stay where the GGUF lies. Only a few KiB of descriptors are on the heap.
+//! 3. **A file is hostile until proven otherwise.** Everything that comes from a GGUF is checked, and an
+//!    error names the key or tensor, what was expected and what was found.
+//! 4. **Simple before fast, except in the dot products** ([`simd`]), the only place with `unsafe`
+//!    (and the std thread pool, for host programs).
+//!
+//! Honest limits: one sequence at a time; the llama architecture only (`general.architecture =
+//! "llama"`, no mixture of experts, no attention biases, linear RoPE scaling at most).
+//!
+#![cfg_attr(not(all(feature = "neural", feature = "std")), doc = "```ignore")]
+#![cfg_attr(all(feature = "neural", feature = "std"), doc = "```no_run")]
+//! use llm::{clock::StdClock, engine::{Engine, Flow, LoadOptions}, gguf::Gguf, pool::Pool,
+//!           sample::Sampling, threads::Threads, tokenizer::Special};
+//!
+//! let file = std::fs::read("model.gguf")?;
+//! let mut memory = vec![0u8; 256 << 20];
+//! let (threads, clock) = (Threads::new(2), StdClock::new());
+//! let gguf = Gguf::parse(&file)?;
+//! let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, LoadOptions::default())?;
+//! let mut prompt = Vec::new();
+//! engine.tokenizer().encode("The capital of France is", Special::Parse, &mut prompt);
+//! engine.generate(&prompt, &[], &Sampling::greedy(), 16, &mut |piece| {
+//!     print!("{}", String::from_utf8_lossy(piece.bytes));
+//!     Flow::Continue
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![no_std]
-//! llm (skeleton: its owner writes this).
+#![deny(unsafe_code)]
+
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+// pub mod answer;
+pub mod clock;
+pub mod error;
+pub mod gguf;
+// pub mod knowledge;
+pub mod parallel;
+pub mod pool;
+// pub mod rules;
+// pub mod template;
+#[cfg(feature = "std")]
+pub mod threads;
+// pub mod tokenizer;
+
+#[cfg(feature = "neural")]
+pub mod quant;
+#[cfg(feature = "neural")]
+pub mod simd;

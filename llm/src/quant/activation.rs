@@ -1,0 +1,149 @@
+//! Activations as integers: the other factor of the integer products.
+//!
+//! A vector is cut into blocks of 32. Block `b` has a whole scale `da` in `1..=MAX_SCALE`, in units of one
+//! float `unit` of the vector, and codes `a = round(x / (da * unit))` in `-127..=127`. As `da` is rounded
+//! up and the codes are made with the rounded scale, no error comes from rounding the scale.
+
+use super::GROUP;
+
+/// Largest scale of a block: it must fit the `i16` factor of `pmaddwd`.
+pub const MAX_SCALE: i32 = 32767;
+/// Largest code magnitude.
+pub const MAX_ACTIVATION: i32 = 127;
+
+/// Quantised activations of some vectors ("tokens") of equal length, borrowed for reading.
+#[derive(Clone, Copy)]
+pub struct Activations<'a> {
+    /// Number of vectors.
+    pub tokens: usize,
+    /// Blocks in a vector.
+    pub groups: usize,
+    /// Codes, `[token][32 * groups]`.
+    pub codes: &'a [i8],
+    /// The codes packed for the portable kernel (see [`pack`]), `[token][8 * groups]`.
+    pub lanes: &'a [u64],
+    /// Scales of the blocks, `[token][groups]`.
+    pub scales: &'a [i32],
+    /// `da * sum of codes` for both halves of each block, `[token][groups]`.
+    pub sums: &'a [[i32; 2]],
+    /// Unit of each vector's scales.
+    pub units: &'a [f32],
+}
+
+/// Writable buffers for [`Activations`] of up to a fixed number of values.
+pub struct ActivationBuffers<'p> {
+    codes: &'p mut [i8],
+    lanes: &'p mut [u64],
+    scales: &'p mut [i32],
+    sums: &'p mut [[i32; 2]],
+    units: &'p mut [f32],
+}
+
+impl<'p> ActivationBuffers<'p> {
+    /// Buffers for `tokens` vectors of up to `length` values (a multiple of 32) from the pool.
+    pub fn new(
+        pool: &mut crate::pool::Pool<'p>,
+        tokens: usize,
+        length: usize,
+    ) -> Result<Self, crate::pool::PoolFull> {
+        use crate::pool::Purpose::Activations;
+        let groups = length.div_ceil(GROUP).saturating_mul(tokens);
+        Ok(Self {
+            codes: pool.take(Activations, groups.saturating_mul(GROUP))?,
+            lanes: pool.take(Activations, groups.saturating_mul(8))?,
+            scales: pool.take(Activations, groups)?,
+            sums: pool.take(Activations, groups)?,
+            units: pool.take(Activations, tokens)?,
+        })
+    }
+
+    /// Quantises `x`, vectors of `length` values one after the other. Values past the last whole block of 32
+    /// cannot occur: a quantised matrix has whole blocks.
+    pub fn quantise(&mut self, x: &[f32], length: usize) -> Activations<'_> {
+        let groups = length / GROUP;
+        let tokens = x.len().checked_div(length).unwrap_or(0).min(self.units.len());
+        let count = tokens * groups;
+        let destinations = self.codes[..count * GROUP]
+            .chunks_exact_mut(groups.max(1) * GROUP)
+            .zip(self.lanes[..count * 8].chunks_exact_mut(groups.max(1) * 8))
+            .zip(self.scales[..count].chunks_exact_mut(groups.max(1)))
+            .zip(self.sums[..count].chunks_exact_mut(groups.max(1)));
+        for ((x, unit), (((codes, lanes), scales), sums)) in
+            x.chunks_exact(length.max(1)).zip(self.units.iter_mut()).zip(destinations)
+        {
+            *unit = quantise_vector(x, codes, lanes, scales, sums);
+        }
+        Activations {
+            tokens,
+            groups,
+            codes: &self.codes[..count * GROUP],
+            lanes: &self.lanes[..count * 8],
+            scales: &self.scales[..count],
+            sums: &self.sums[..count],
+            units: &self.units[..tokens],
+        }
+    }
+}
+
+fn quantise_vector(
+    x: &[f32],
+    codes: &mut [i8],
+    lanes: &mut [u64],
+    scales: &mut [i32],
+    sums: &mut [[i32; 2]],
+) -> f32 {
+    let largest = absolute_maximum(x);
+    // Not finite or zero: all codes zero; the unit carries NaN on to the logits, where it is reported.
+    let usable = largest > f32::MIN_POSITIVE && largest < f32::MAX;
+    let unit = if usable { largest / (MAX_ACTIVATION * MAX_SCALE) as f32 } else { largest * 0.0 };
+    let blocks = x.chunks_exact(GROUP).zip(codes.chunks_exact_mut(GROUP)).zip(lanes.chunks_exact_mut(8));
+    for (((x, codes), lanes), (scale, sum)) in blocks.zip(scales.iter_mut().zip(sums.iter_mut())) {
+        let steps = if usable { absolute_maximum(x) / (unit * MAX_ACTIVATION as f32) } else { 0.0 };
+        // Rounds up: `as` truncates, and saturates what is not a number to 0.
+        let scale_up = (steps as i32).saturating_add(1).min(MAX_SCALE);
+        let inverse = if usable { 1.0 / (scale_up as f32 * unit) } else { 0.0 };
+        *scale = scale_up;
+        for (code, x) in codes.iter_mut().zip(x) {
+            *code = round(x * inverse);
+        }
+        let (low, high) = codes.split_at(GROUP / 2);
+        *sum = [low, high].map(|half| scale_up * half.iter().map(|&c| i32::from(c)).sum::<i32>());
+        pack(codes, lanes);
+    }
+    unit
+}
+
+/// The largest magnitude; NaN counts as infinite.
+fn absolute_maximum(x: &[f32]) -> f32 {
+    // Magnitudes of floats order as their bits do, and NaN lies above infinity.
+    let bits = x.iter().fold(0u32, |max, v| max.max(v.to_bits() & 0x7FFF_FFFF));
+    if bits > f32::INFINITY.to_bits() { f32::NAN } else { f32::from_bits(bits) }
+}
+
+/// Nearest whole number (ties to even) of a value of magnitude below 2^22, limited to the codes.
+#[inline(always)]
+fn round(x: f32) -> i8 {
+    // Adding 1.5 * 2^23 leaves the rounded value in the low bits of the float.
+    const MAGIC: f32 = 12_582_912.0;
+    let whole = (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
+    whole.clamp(-MAX_ACTIVATION, MAX_ACTIVATION) as i8
+}
+
+/// Packs 32 codes for the portable kernel: eight words, each four signed 16-bit lanes *added* into one number
+/// (so that a negative lane borrows from the one above), in reverse order. Words `2j` and `2j + 1` hold the
+/// even and the odd elements of `8j..8j + 8`.
+///
+/// Multiplied by a word with four unsigned codes in its lanes, the top lane of the product is the dot product
+/// of the four pairs.
+#[inline(always)]
+pub fn pack(codes: &[i8], lanes: &mut [u64]) {
+    for (codes, lanes) in codes.chunks_exact(8).zip(lanes.chunks_exact_mut(2)) {
+        for (parity, lane) in lanes.iter_mut().enumerate() {
+            *lane = codes
+                .iter()
+                .skip(parity)
+                .step_by(2)
+                .fold(0u64, |word, &code| (word << 16).wrapping_add(i64::from(code) as u64));
+        }
+    }
+}

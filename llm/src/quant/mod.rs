@@ -1,0 +1,184 @@
+//! Block formats of GGUF tensors and the integer arithmetic on them.
+//!
+//! Every quantised format of ggml can be read as groups of 32 (or 16) small unsigned *codes* under two
+//! scales: `value = D * (code - OFFSET) + M`. D and M are half floats times small integers, so in units of
+//! a power of two `2^-s` chosen for the whole tensor they are whole numbers, kept as `i32` in a table beside
+//! the codes ([`scales`]). Activations are quantised the same way ([`activation`]): in each block of 32
+//! a code in -127..=127 under a whole-number scale `da`, in units of one float for the vector. Hence
+//!
+//! ```text
+//! row . vector = 2^-s * unit * sum over blocks of  D*da*(sum code*a - OFFSET*sum a) + M*da*(sum a)
+//! ```
+//!
+//! where the sum is one exact 64-bit integer: no rounding, so no order of summation, SIMD width or number
+//! of threads can change the result. It is turned into a float once for each row.
+//!
+//! Layouts are those of ggml (`ggml-common.h`, `ggml-quants.c`); the tests compare with vectors
+//! made by the `gguf` Python package.
+
+pub mod activation;
+pub mod float;
+mod q4;
+mod q4_k;
+mod q5;
+mod q5_k;
+mod q6_k;
+mod q8;
+pub mod scales;
+
+pub use q4::{Q4_0, Q4_1};
+pub use q4_k::Q4K;
+pub use q5::{Q5_0, Q5_1};
+pub use q5_k::Q5K;
+pub use q6_k::Q6K;
+pub use q8::Q8_0;
+
+/// Elements in a group of codes that is multiplied at once.
+pub const GROUP: usize = 32;
+
+/// The scales of one group of 32 elements: `D[half] = d * dx[half]`, `M = m * mx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupScales {
+    /// Bits of the half float under both D.
+    pub d: u16,
+    /// Whole multipliers of `d` for the first and the last 16 elements.
+    pub dx: [i32; 2],
+    /// Bits of the half float under M.
+    pub m: u16,
+    /// Whole multiplier of `m`.
+    pub mx: i32,
+}
+
+/// A quantised block format. Implementations hold no state; they are type-level names.
+pub trait Format {
+    /// Name as ggml prints it.
+    const NAME: &'static str;
+    /// Which format it is, for code that selects instructions by format.
+    const KIND: Kind;
+    /// Elements in a block, a multiple of [`GROUP`].
+    const ELEMENTS: usize;
+    /// Bytes in a block.
+    const BYTES: usize;
+    /// Largest code; a power of two minus one.
+    const MAX_CODE: u32;
+    /// What is subtracted from a code.
+    const OFFSET: i32;
+    /// The two halves of a group have scales of their own.
+    const HALVES: bool;
+    /// There is an M.
+    const HAS_MIN: bool;
+    /// Largest magnitude of `dx` and `mx`.
+    const MAX_MULTIPLIER: u32;
+
+    /// The 32 codes of group `group` of a block, element `i` in byte `i` (little-endian words).
+    /// `block` is [`BYTES`](Self::BYTES) long; a shorter one yields zeros.
+    fn codes(block: &[u8], group: usize) -> [u64; 4];
+
+    /// The scales of group `group` of a block.
+    fn scales(block: &[u8], group: usize) -> GroupScales;
+
+    /// Groups in a block.
+    const GROUPS: usize = Self::ELEMENTS / GROUP;
+    /// Entries of a group in the scale table: `[D]`, `[D, M]` or `[D, D']`.
+    const ENTRIES: usize = 1 + (Self::HALVES || Self::HAS_MIN) as usize;
+}
+
+/// The quantised formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+/// Calls a generic function with the [`Format`] of a [`Kind`].
+macro_rules! with_format {
+    ($kind:expr, $name:ident => $body:expr) => {
+        match $kind {
+            $crate::quant::Kind::Q4_0 => {
+                type $name = $crate::quant::Q4_0;
+                $body
+            }
+            $crate::quant::Kind::Q4_1 => {
+                type $name = $crate::quant::Q4_1;
+                $body
+            }
+            $crate::quant::Kind::Q5_0 => {
+                type $name = $crate::quant::Q5_0;
+                $body
+            }
+            $crate::quant::Kind::Q5_1 => {
+                type $name = $crate::quant::Q5_1;
+                $body
+            }
+            $crate::quant::Kind::Q8_0 => {
+                type $name = $crate::quant::Q8_0;
+                $body
+            }
+            $crate::quant::Kind::Q4K => {
+                type $name = $crate::quant::Q4K;
+                $body
+            }
+            $crate::quant::Kind::Q5K => {
+                type $name = $crate::quant::Q5K;
+                $body
+            }
+            $crate::quant::Kind::Q6K => {
+                type $name = $crate::quant::Q6K;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_format;
+
+/// Writes the values of whole blocks to `out`, with the same float operations as ggml.
+pub fn dequantise<F: Format>(blocks: &[u8], out: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(F::BYTES).zip(out.chunks_exact_mut(F::ELEMENTS)) {
+        for (group, out) in out.chunks_exact_mut(GROUP).enumerate() {
+            let scales = F::scales(block, group);
+            let (d, m) = (float::f16_to_f32(scales.d), float::f16_to_f32(scales.m));
+            let d = scales.dx.map(|x| d * x as f32);
+            let m = m * scales.mx as f32;
+            let codes = F::codes(block, group);
+            for (i, out) in out.iter_mut().enumerate() {
+                let code = (codes[i / 8] >> (8 * (i % 8))) as u8;
+                let value = d[i / 16] * (i32::from(code) - F::OFFSET) as f32;
+                *out = if F::HAS_MIN { value + m } else { value };
+            }
+        }
+    }
+}
+
+/// Reads a little-endian word; missing bytes are zero.
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => 0,
+    }
+}
+
+/// Reads little-endian half float bits; missing bytes are zero.
+#[inline(always)]
+fn half(bytes: &[u8], at: usize) -> u16 {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
+        Some(chunk) => u16::from_le_bytes(*chunk),
+        None => 0,
+    }
+}
+
+pub(crate) const LOW_NIBBLES: u64 = 0x0F0F_0F0F_0F0F_0F0F;
+
+/// Spreads 8 bits to 8 bytes, each 0x10 where its bit is set: the fifth bit of Q5 codes.
+#[inline(always)]
+fn fifth_bits(bits: u8) -> u64 {
+    let one_bit_per_byte = (u64::from(bits) * 0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
+    ((one_bit_per_byte + 0x7F7F_7F7F_7F7F_7F7F) & 0x8080_8080_8080_8080) >> 3
+}

@@ -1,0 +1,114 @@
+//! Scales of a quantised tensor as whole numbers: the table that stands beside its codes.
+
+use super::activation::{MAX_ACTIVATION, MAX_SCALE};
+use super::{Format, GROUP};
+use crate::parallel::{Parallel, for_items};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The tensor holds an infinite or undefined scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotFinite;
+
+const F16_EXPONENT: u16 = 0x7C00;
+const F16_MAGNITUDE: u16 = 0x7FFF;
+
+/// A half float in units of `2^-shift`, exact where the bits reach that far, else rounded to nearest.
+#[inline(always)]
+fn fixed(bits: u16, shift: i32) -> i64 {
+    let exponent = i32::from(bits >> 10 & 31);
+    // value = mantissa * 2^(max(exponent, 1) - 25); subnormals have no hidden bit.
+    let mantissa = i64::from(bits & 0x3FF) | i64::from(exponent != 0) << 10;
+    let left = exponent.max(1) - 25 + shift;
+    let magnitude = match left {
+        0..=40 => mantissa << left,
+        -40..0 => (mantissa + (1 << (-left - 1))) >> -left,
+        _ => 0,
+    };
+    if bits >> 15 == 1 { -magnitude } else { magnitude }
+}
+
+/// Bits that a table entry of this format may have, sign not counted, so that the 64-bit sum over
+/// `groups` groups cannot overflow.
+const fn entry_bits<F: Format>(groups: usize) -> u32 {
+    // |da * sum code*a| <= MAX_SCALE * 32 * MAX_ACTIVATION * MAX_CODE. The offset term is smaller, the M
+    // term is smaller, their sum at most doubles it twice.
+    let term = MAX_SCALE as u64 * GROUP as u64 * MAX_ACTIVATION as u64 * F::MAX_CODE as u64;
+    let used = (u64::BITS - term.leading_zeros()) + (usize::BITS - groups.leading_zeros()) + 2;
+    let left = 63u32.saturating_sub(used);
+    if left > 30 { 30 } else { left }
+}
+
+/// Fills the scale table of a tensor with rows of `groups` groups; returns the unit of the entries,
+/// `2^-s`. `table` has `F::ENTRIES` entries for each group of the tensor.
+pub fn build<F: Format>(
+    data: &[u8],
+    groups: usize,
+    table: &mut [i32],
+    parallel: &dyn Parallel,
+) -> Result<f32, NotFinite> {
+    // The largest magnitude decides the unit. Magnitudes of half floats order as their bits do.
+    let blocks = data.len() / F::BYTES;
+    let largest = AtomicU32::new(0);
+    parallel.run(&|part, parts| {
+        let (first, end) = (blocks * part / parts, blocks * (part + 1) / parts);
+        let bytes = data.get(first * F::BYTES..end * F::BYTES).unwrap_or_default();
+        let max = bytes.chunks_exact(F::BYTES).fold(0u16, |max, block| {
+            let scales = F::scales(block, 0);
+            max.max(scales.d & F16_MAGNITUDE).max(scales.m & F16_MAGNITUDE)
+        });
+        largest.fetch_max(u32::from(max), Ordering::Relaxed);
+    });
+    let largest = largest.load(Ordering::Relaxed) as u16;
+    if largest >= F16_EXPONENT {
+        return Err(NotFinite);
+    }
+    // |value| < 2^(exponent - 14), so |entry| < 2^(exponent - 14 + multiplier bits + shift).
+    let exponent = i32::from(largest >> 10).max(1);
+    let multiplier_bits = (u32::BITS - (F::MAX_MULTIPLIER - 1).leading_zeros()) as i32;
+    let shift = entry_bits::<F>(groups) as i32 - (exponent - 14) - multiplier_bits;
+    for_items(parallel, table, F::ENTRIES * F::GROUPS, &|first, table| {
+        let bytes = data.get(first * F::BYTES..).unwrap_or_default();
+        for (block, entries) in
+            bytes.chunks_exact(F::BYTES).zip(table.chunks_exact_mut(F::ENTRIES * F::GROUPS))
+        {
+            for (group, entry) in entries.chunks_exact_mut(F::ENTRIES).enumerate() {
+                let scales = F::scales(block, group);
+                let d = fixed(scales.d, shift);
+                let second = if F::HALVES {
+                    d * i64::from(scales.dx[1])
+                } else {
+                    fixed(scales.m, shift) * i64::from(scales.mx)
+                };
+                for (slot, value) in entry.iter_mut().zip([d * i64::from(scales.dx[0]), second]) {
+                    // Fits: entry_bits is at most 30.
+                    *slot = value as i32;
+                }
+            }
+        }
+    });
+    Ok(power_of_two(-shift))
+}
+
+/// `2^exponent` as f32; the exponents that occur lie well inside the range.
+fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((exponent + 127).clamp(1, 254) as u32) << 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::float::f16_to_f32;
+
+    #[test]
+    fn fixed_is_exact_where_the_bits_reach() {
+        for bits in 0..=u16::MAX {
+            if bits & F16_EXPONENT == F16_EXPONENT {
+                continue;
+            }
+            // 24 fractional bits hold every half float.
+            assert_eq!(fixed(bits, 24) as f64 / f64::from(1 << 24), f64::from(f16_to_f32(bits)), "{bits:#x}");
+            let rounded = fixed(bits, 10) as f64 / 1024.0;
+            assert!((rounded - f64::from(f16_to_f32(bits))).abs() <= 0.5 / 1024.0, "{bits:#x}");
+        }
+    }
+}

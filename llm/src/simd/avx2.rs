@@ -1,0 +1,126 @@
+//! 256-bit vectors: `vpmaddubsw` multiplies 32 codes and activations, `vpmaddwd` applies the activation's scale,
+//! `vpmuldq` the weight's, and everything is added up in four 64-bit lanes.
+//!
+//! No step can overflow or saturate: pairs of products are at most `2 * 63 * 127` (codes up to 63) or
+//! `2 * 128 * 127` (Q8_0, signed), both below 2^15; times a scale of at most 32767, in pairs, below 2^31.
+
+use super::{QuantRows, finish, float_rows, offset_factors};
+use crate::quant::activation::Activations;
+use crate::quant::float::Float;
+use crate::quant::{Format, Kind};
+use core::arch::x86_64::*;
+
+/// Vectors that one pass over a row multiplies, so that its codes are unpacked once for all of them.
+const TILE: usize = 4;
+
+/// See [`super::multiply`].
+#[target_feature(enable = "avx2")]
+pub fn multiply<F: Format>(rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f32]) {
+    let row_bytes = x.groups / F::GROUPS * F::BYTES;
+    let row_entries = x.groups * F::ENTRIES;
+    if row_bytes == 0 || x.tokens == 0 {
+        return;
+    }
+    let tables = rows.data.chunks_exact(row_bytes).zip(rows.scales.chunks_exact(row_entries));
+    for ((data, scales), out) in tables.zip(out.chunks_exact_mut(x.tokens)) {
+        let mut token = 0;
+        while token + TILE <= x.tokens {
+            tile::<F, TILE>(data, scales, x, token, rows.unit, out);
+            token += TILE;
+        }
+        while token < x.tokens {
+            tile::<F, 1>(data, scales, x, token, rows.unit, out);
+            token += 1;
+        }
+    }
+}
+
+/// One row times `N` vectors, from vector `token` on.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn tile<F: Format, const N: usize>(
+    data: &[u8],
+    scales: &[i32],
+    x: Activations<'_>,
+    token: usize,
+    unit: f32,
+    out: &mut [f32],
+) {
+    let groups = x.groups;
+    let mut codes: [&[i8]; N] = [&[]; N];
+    let mut das: [&[i32]; N] = [&[]; N];
+    let mut sums: [&[[i32; 2]]; N] = [&[]; N];
+    for n in 0..N {
+        let first = (token + n) * groups;
+        codes[n] = &x.codes[first * 32..(first + groups) * 32];
+        das[n] = &x.scales[first..first + groups];
+        sums[n] = &x.sums[first..first + groups];
+    }
+    let mut lanes = [_mm256_setzero_si256(); N];
+    let mut totals = [0i64; N];
+    let signed = matches!(F::KIND, Kind::Q8_0);
+    let mut g = 0;
+    for (block, entries) in data.chunks_exact(F::BYTES).zip(scales.chunks_exact(F::ENTRIES * F::GROUPS)) {
+        for (group, entry) in entries.chunks_exact(F::ENTRIES).enumerate() {
+            let w = unpack::<F>(block, group);
+            let magnitude = if signed { _mm256_abs_epi8(w) } else { w };
+            let d = if F::HALVES {
+                _mm256_set_m128i(_mm_set1_epi32(entry[1]), _mm_set1_epi32(entry[0]))
+            } else {
+                _mm256_set1_epi32(entry[0])
+            };
+            let factors = offset_factors::<F>(entry, if signed { 0 } else { F::OFFSET });
+            for n in 0..N {
+                let Some(a) = codes[n][g * 32..].first_chunk::<32>() else { continue };
+                let a: __m256i = bytemuck::cast(*a);
+                let a = if signed { _mm256_sign_epi8(a, w) } else { a };
+                let da = das[n][g];
+                let pairs = _mm256_maddubs_epi16(magnitude, a);
+                let quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(da as i16));
+                let even = _mm256_mul_epi32(quads, d);
+                let odd = _mm256_mul_epi32(_mm256_srli_epi64(quads, 32), d);
+                lanes[n] = _mm256_add_epi64(lanes[n], _mm256_add_epi64(even, odd));
+                if F::HALVES {
+                    let [low, high] = sums[n][g].map(i64::from);
+                    totals[n] += factors[0] * low + factors[1] * high;
+                } else if F::HAS_MIN || (F::OFFSET != 0 && !signed) {
+                    totals[n] += factors[0] * i64::from(sums[n][g][0] + sums[n][g][1]);
+                }
+            }
+            g += 1;
+        }
+    }
+    for n in 0..N {
+        let [a, b, c, d]: [i64; 4] = bytemuck::cast(lanes[n]);
+        let sum = totals[n].wrapping_add(a).wrapping_add(b).wrapping_add(c).wrapping_add(d);
+        out[token + n] = finish(sum, unit * x.units[token + n]);
+    }
+}
+
+/// The 32 codes of a group; Q8_0's are signed, all others unsigned.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn unpack<F: Format>(block: &[u8], group: usize) -> __m256i {
+    match F::KIND {
+        Kind::Q4_0 | Kind::Q4_1 => {
+            let at = if F::HAS_MIN { 4 } else { 2 };
+            let bytes: __m128i = bytemuck::cast(block[at..].first_chunk::<16>().copied().unwrap_or_default());
+            let both = _mm256_set_m128i(_mm_srli_epi16(bytes, 4), bytes);
+            _mm256_and_si256(both, _mm256_set1_epi8(15))
+        }
+        Kind::Q8_0 => bytemuck::cast(block[2..].first_chunk::<32>().copied().unwrap_or_default()),
+        Kind::Q4K => {
+            let at = 16 + 32 * (group / 2);
+            let bytes: __m256i = bytemuck::cast(block[at..].first_chunk::<32>().copied().unwrap_or_default());
+            let bytes = if group % 2 == 0 { bytes } else { _mm256_srli_epi16(bytes, 4) };
+            _mm256_and_si256(bytes, _mm256_set1_epi8(15))
+        }
+        _ => bytemuck::cast(F::codes(block, group)),
+    }
+}
+
+/// See [`super::multiply_float`]; the same code, compiled for wider registers.
+#[target_feature(enable = "avx2")]
+pub fn multiply_float<T: Float>(data: &[u8], x: &[f32], length: usize, out: &mut [f32]) {
+    float_rows::<T>(data, x, length, out);
+}

@@ -1,0 +1,171 @@
+//! Products of weight rows and activation vectors, in three variants with identical results.
+//!
+//! * `Portable`: four multiply-adds in one 64-bit multiplication (see [`portable`]). Safe Rust; the fastest where
+//!   vector instructions are emulated one by one, as in QEMU without KVM.
+//! * `Sse2`, `Avx2`: `pmaddwd` and `pmaddubsw`. The fastest on real CPUs.
+//!
+//! Which one runs is decided by timing the usable ones on real rows at load, not by CPUID alone. Results
+//! are equal to the last bit because all of them compute the same exact integer (see [`crate::quant`]).
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
+
+use crate::quant::activation::Activations;
+use crate::quant::float::{self, Float};
+use crate::quant::{Format, Kind, with_format};
+use core::fmt;
+
+/// An implementation of the products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// 64-bit integer arithmetic only.
+    Portable,
+    /// 128-bit vectors, on every x86_64 CPU.
+    Sse2,
+    /// 256-bit vectors; needs the CPU's and the operating system's consent.
+    Avx2,
+}
+
+impl Variant {
+    /// All variants.
+    pub const ALL: [Variant; 3] = [Variant::Portable, Variant::Sse2, Variant::Avx2];
+
+    /// Whether this machine, as it is set up now, can run the variant.
+    pub fn is_usable(self) -> bool {
+        match self {
+            Variant::Portable => true,
+            Variant::Sse2 => cfg!(target_arch = "x86_64"),
+            Variant::Avx2 => avx2_is_usable(),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Variant::Portable => "portable",
+            Variant::Sse2 => "SSE2",
+            Variant::Avx2 => "AVX2",
+        })
+    }
+}
+
+/// CPUID says AVX2 exists, and the operating system (XCR0) saves and restores the 256-bit registers.
+#[cfg(target_arch = "x86_64")]
+fn avx2_is_usable() -> bool {
+    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    const OSXSAVE_AND_AVX: u32 = 1 << 27 | 1 << 28;
+    const AVX2: u32 = 1 << 5;
+    const SSE_AND_AVX_STATE: u64 = 1 << 1 | 1 << 2;
+
+    #[target_feature(enable = "xsave")]
+    fn xcr0() -> u64 {
+        // SAFETY: XGETBV with index 0 is defined wherever CPUID reports OSXSAVE, which the caller checked.
+        unsafe { _xgetbv(0) }
+    }
+
+    if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE_AND_AVX != OSXSAVE_AND_AVX {
+        return false;
+    }
+    // SAFETY: OSXSAVE is set, so XGETBV is enabled.
+    let state = unsafe { xcr0() };
+    state & SSE_AND_AVX_STATE == SSE_AND_AVX_STATE && __cpuid_count(7, 0).ebx & AVX2 != 0
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn avx2_is_usable() -> bool {
+    false
+}
+
+/// Consecutive rows of a quantised matrix.
+#[derive(Clone, Copy)]
+pub struct QuantRows<'a> {
+    /// The format of the blocks.
+    pub kind: Kind,
+    /// The blocks of all rows.
+    pub data: &'a [u8],
+    /// The scale table that belongs to `data` (see [`crate::quant::scales`]).
+    pub scales: &'a [i32],
+    /// The unit of the table's entries.
+    pub unit: f32,
+}
+
+/// `out[row][token] = row . vector`, rows and vectors being equally long; `out` is a whole number of rows.
+///
+/// `variant` must be usable; one that is not is replaced by the portable one.
+pub fn multiply(variant: Variant, rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f32]) {
+    with_format!(rows.kind, F => multiply_format::<F>(variant, rows, x, out));
+}
+
+fn multiply_format<F: Format>(variant: Variant, rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f32]) {
+    match variant {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
+        Variant::Avx2 if usable::avx2() => unsafe { avx2::multiply::<F>(rows, x, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE2 is part of x86_64.
+        Variant::Sse2 => unsafe { sse2::multiply::<F>(rows, x, out) },
+        _ => portable::multiply::<F>(rows, x, out),
+    }
+}
+
+/// Remembers the answer of [`avx2_is_usable`]: CPUID is slow under virtualisation (an exit each).
+mod usable {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    static AVX2: AtomicU8 = AtomicU8::new(0);
+
+    /// Whether AVX2 may be used.
+    #[inline(always)]
+    pub fn avx2() -> bool {
+        match AVX2.load(Ordering::Relaxed) {
+            0 => {
+                let usable = super::avx2_is_usable();
+                AVX2.store(1 + u8::from(usable), Ordering::Relaxed);
+                usable
+            }
+            known => known == 2,
+        }
+    }
+}
+
+/// `out[row][token] = row . vector` for float rows of `length` elements, in f32 with a fixed order of additions.
+pub fn multiply_float<T: Float>(variant: Variant, data: &[u8], x: &[f32], length: usize, out: &mut [f32]) {
+    match variant {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
+        Variant::Avx2 if usable::avx2() => unsafe { avx2::multiply_float::<T>(data, x, length, out) },
+        _ => float_rows::<T>(data, x, length, out),
+    }
+}
+
+#[inline(always)]
+fn float_rows<T: Float>(data: &[u8], x: &[f32], length: usize, out: &mut [f32]) {
+    let length = length.max(1);
+    let tokens = (x.len() / length).max(1);
+    for (row, out) in data.chunks_exact(length * T::BYTES).zip(out.chunks_exact_mut(tokens)) {
+        for (x, out) in x.chunks_exact(length).zip(out) {
+            *out = float::dot::<T>(row, x);
+        }
+    }
+}
+
+/// The exact sums of a row as a float.
+#[inline(always)]
+fn finish(sum: i64, unit: f32) -> f32 {
+    sum as f32 * unit
+}
+
+/// What one group contributes apart from its codes: the factor of `sums` (see [`Activations`]) for each half.
+#[inline(always)]
+fn offset_factors<F: Format>(entry: &[i32], offset: i32) -> [i64; 2] {
+    let entry = |i: usize| i64::from(entry.get(i).copied().unwrap_or(0));
+    let (d0, second) = (entry(0), entry(1));
+    let d1 = if F::HALVES { second } else { d0 };
+    let m = if F::HAS_MIN { second } else { 0 };
+    [d0, d1].map(|d| m - d * i64::from(offset))
+}
