@@ -1,0 +1,152 @@
+//! What this CPU can do (CPUID), its control registers, and stopping it.
+
+use conquer_once::spin::OnceCell;
+use raw_cpuid::CpuId;
+use x86_64::instructions::port::Port;
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
+use x86_64::registers::xcontrol::{XCr0, XCr0Flags};
+
+/// CPUID facts that the kernel acts on or shows.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// XSAVE family present: extended state beyond SSE can be used.
+    pub xsave: bool,
+    /// XSAVEOPT present.
+    pub xsaveopt: bool,
+    /// AVX (needs `xsave`).
+    pub avx: bool,
+    /// AVX2.
+    pub avx2: bool,
+    /// AVX-512 foundation.
+    pub avx512: bool,
+    /// The x2APIC register interface.
+    pub x2apic: bool,
+    /// TSC ticks at one rate in every power state.
+    pub invariant_tsc: bool,
+    /// RDRAND.
+    pub rdrand: bool,
+    /// SMEP: the kernel never executes user pages.
+    pub smep: bool,
+    /// UMIP.
+    pub umip: bool,
+    /// Vendor, such as "AuthenticAMD".
+    pub vendor: heapless::String<16>,
+    /// Brand, such as "QEMU TCG CPU version 2.5+".
+    pub brand: heapless::String<48>,
+    /// Hypervisor or emulator, such as "TCGTCGTCGTCG"; empty on hardware.
+    pub hypervisor: heapless::String<16>,
+}
+
+static FEATURES: OnceCell<Features> = OnceCell::uninit();
+
+/// Facts about the boot CPU (the others must be its equals).
+pub fn features() -> &'static Features {
+    FEATURES.get_or_init(detect)
+}
+
+fn detect() -> Features {
+    let id = CpuId::new();
+    let basic = id.get_feature_info();
+    let has = |test: fn(&raw_cpuid::FeatureInfo) -> bool| basic.as_ref().is_some_and(test);
+    let extended = id.get_extended_feature_info();
+    let has_extended = |test: fn(&raw_cpuid::ExtendedFeatures) -> bool| extended.as_ref().is_some_and(test);
+    let xsave = has(|f| f.has_xsave());
+    let avx = xsave && has(|f| f.has_avx());
+    Features {
+        xsave,
+        xsaveopt: xsave && id.get_extended_state_info().is_some_and(|s| s.has_xsaveopt()),
+        avx,
+        avx2: avx && has_extended(|f| f.has_avx2()),
+        avx512: avx && has_extended(|f| f.has_avx512f()),
+        x2apic: has(|f| f.has_x2apic()),
+        invariant_tsc: id.get_advanced_power_mgmt_info().is_some_and(|p| p.has_invariant_tsc()),
+        rdrand: has(|f| f.has_rdrand()),
+        smep: has_extended(|f| f.has_smep()),
+        umip: has_extended(|f| f.has_umip()),
+        vendor: text(id.get_vendor_info().as_ref().map_or("", |v| v.as_str())),
+        brand: text(id.get_processor_brand_string().as_ref().map_or("", |b| b.as_str().trim())),
+        hypervisor: hypervisor(),
+    }
+}
+
+/// CPUID leaf 0x4000_0000, if the hypervisor bit is set.
+fn hypervisor() -> heapless::String<16> {
+    let leaf = |number| core::arch::x86_64::__cpuid(number);
+    if leaf(1).ecx >> 31 == 0 {
+        return heapless::String::new();
+    }
+    let words = leaf(0x4000_0000);
+    let mut bytes = [0; 12];
+    for (chunk, word) in bytes.chunks_exact_mut(4).zip([words.ebx, words.ecx, words.edx]) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    text(core::str::from_utf8(&bytes).unwrap_or("unknown").trim_end_matches('\0'))
+}
+
+fn text<const N: usize>(from: &str) -> heapless::String<N> {
+    let mut text = heapless::String::new();
+    for character in from.chars() {
+        if text.push(character).is_err() {
+            break;
+        }
+    }
+    text
+}
+
+/// Sets this CPU's control registers: write protection, FPU, global protections, extended state.
+pub fn configure() {
+    let features = features();
+    // SAFETY: write protection and native FPU errors are what the kernel is built for; no mapping or code
+    // relies on their absence.
+    unsafe {
+        Cr0::update(|cr0| {
+            cr0.insert(Cr0Flags::WRITE_PROTECT | Cr0Flags::MONITOR_COPROCESSOR | Cr0Flags::NUMERIC_ERROR);
+            cr0.remove(Cr0Flags::EMULATE_COPROCESSOR | Cr0Flags::TASK_SWITCHED);
+        });
+        Cr4::update(|cr4| {
+            cr4.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE);
+            cr4.set(Cr4Flags::OSXSAVE, features.xsave);
+            cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, features.smep);
+            cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.umip);
+        });
+    }
+    if features.xsave {
+        let mut state = XCr0Flags::X87 | XCr0Flags::SSE;
+        state.set(XCr0Flags::AVX, features.avx);
+        state.set(
+            XCr0Flags::OPMASK | XCr0Flags::ZMM_HI256 | XCr0Flags::HI16_ZMM,
+            features.avx512 && avx512_state_supported(),
+        );
+        // SAFETY: only states that CPUID lists; `extended_state` saves all of them.
+        unsafe { XCr0::write(state) };
+    }
+}
+
+/// CPUID leaf 0xD lists the three AVX-512 state components.
+fn avx512_state_supported() -> bool {
+    core::arch::x86_64::__cpuid_count(0xd, 0).eax & 0xe0 == 0xe0
+}
+
+/// Stops this CPU for good.
+pub fn halt_forever() -> ! {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}
+
+/// How a test run in QEMU ended; the process exits with `(code << 1) | 1`.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub enum QemuExit {
+    /// Exit status 33.
+    Success = 0x10,
+    /// Exit status 65.
+    Failure = 0x20,
+}
+
+/// Leaves QEMU through its isa-debug-exit device; returns if there is none.
+pub fn exit_qemu(code: QemuExit) {
+    // SAFETY: port 0xf4 is QEMU's debug exit or nothing.
+    unsafe { Port::new(0xf4).write(code as u32) };
+}

@@ -1,0 +1,156 @@
+//! What belongs to one CPU, reached through the GS base.
+
+use crate::arch::segments::Segments;
+use crate::memory::{OutOfMemory, Stack, layout};
+use crate::sync::IrqMutex;
+use crate::tasks::Task;
+use alloc::boxed::Box;
+use conquer_once::spin::OnceCell;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use x86_64::VirtAddr;
+use x86_64::registers::model_specific::GsBase;
+
+/// Most CPUs that are started; ACPI may list more.
+pub const MAX_CPUS: usize = 64;
+
+/// One CPU. The first fields are read by the trap entry code at fixed offsets.
+#[repr(C)]
+pub struct Cpu {
+    /// Address of this very structure, for `gs:[0]`.
+    this: *const Cpu,
+    /// Top of the interrupt stack.
+    interrupt_stack_top: u64,
+    /// Extended-state area of the running task.
+    pub(super) extended_state: AtomicPtr<u8>,
+    /// Which instruction saves it (`extended_state::Method`).
+    pub(super) save_method: AtomicU64,
+    /// The running task.
+    current: AtomicPtr<Task>,
+    /// Index of this CPU, 0 for the boot CPU.
+    pub index: usize,
+    /// Its local APIC's id.
+    pub apic_id: u32,
+    /// Its descriptor tables; only this CPU touches them after `init`.
+    pub(super) segments: UnsafeCell<Segments>,
+    /// Set by another CPU or by a wake-up: look at the run queue again.
+    pub reschedule: AtomicBool,
+    /// When its slice ends, in nanoseconds.
+    pub slice_end: AtomicU64,
+    /// Handling an interrupt: `tasks::schedule` will run at its end.
+    pub in_interrupt: AtomicBool,
+    /// Depth of `tasks::no_preempt`.
+    pub preempt_off: AtomicU32,
+    /// Interrupts taken, by anything.
+    pub interrupts: AtomicU64,
+    /// Task switches done.
+    pub switches: AtomicU64,
+    /// Upper bound of the time between timer interrupts, in nanoseconds (lowered by the red-zone test).
+    pub tick_cap: AtomicU64,
+}
+
+// SAFETY: shared fields are atomic; `segments` is touched by its own CPU only (see the field).
+unsafe impl Sync for Cpu {}
+// SAFETY: as above.
+unsafe impl Send for Cpu {}
+
+pub(super) const OFFSET_INTERRUPT_STACK: usize = core::mem::offset_of!(Cpu, interrupt_stack_top);
+pub(super) const OFFSET_EXTENDED_STATE: usize = core::mem::offset_of!(Cpu, extended_state);
+pub(super) const OFFSET_SAVE_METHOD: usize = core::mem::offset_of!(Cpu, save_method);
+
+/// Started CPUs, in order of index.
+static CPUS: [OnceCell<&'static Cpu>; MAX_CPUS] = [const { OnceCell::uninit() }; MAX_CPUS];
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Serialises registration.
+static REGISTER: IrqMutex<()> = IrqMutex::new(());
+
+impl Cpu {
+    /// Makes the structure of the CPU that runs this, loads its descriptor tables and its GS base.
+    pub fn init(apic_id: u32) -> Result<&'static Cpu, OutOfMemory> {
+        let interrupt_stack = Stack::new()?;
+        let segments = Segments::new()?;
+        let _registering = REGISTER.lock();
+        let index = COUNT.load(Ordering::Relaxed);
+        let cpu = Box::leak(Box::new(Cpu {
+            this: core::ptr::null(),
+            interrupt_stack_top: interrupt_stack.top(),
+            extended_state: AtomicPtr::new(core::ptr::null_mut()),
+            save_method: AtomicU64::new(super::extended_state::method() as u64),
+            current: AtomicPtr::new(core::ptr::null_mut()),
+            index,
+            apic_id,
+            segments: UnsafeCell::new(segments),
+            reschedule: AtomicBool::new(false),
+            slice_end: AtomicU64::new(u64::MAX),
+            in_interrupt: AtomicBool::new(false),
+            preempt_off: AtomicU32::new(0),
+            interrupts: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            tick_cap: AtomicU64::new(u64::MAX),
+        }));
+        cpu.this = cpu;
+        // Both belong to the CPU for ever.
+        core::mem::forget(interrupt_stack);
+        let cpu: &'static Cpu = cpu;
+        // SAFETY: only this CPU touches its segments, and it does so here for the first time.
+        unsafe { (*cpu.segments.get()).load() };
+        // Loading the segment registers clears the GS base, so this comes after.
+        GsBase::write(VirtAddr::from_ptr(cpu));
+        CPUS[index].init_once(|| cpu);
+        COUNT.store(index + 1, Ordering::Release);
+        Ok(cpu)
+    }
+
+    /// The running task.
+    pub fn current(&self) -> &'static Task {
+        // SAFETY: set before interrupts are first let in on this CPU, and a task that runs is not freed.
+        unsafe { &*self.current.load(Ordering::Relaxed) }
+    }
+
+    /// The running task's name, also before there is one.
+    pub fn current_name(&self) -> &'static str {
+        if self.current.load(Ordering::Relaxed).is_null() { "boot" } else { &self.current().name }
+    }
+
+    /// Makes `task` the one whose registers the next trap on this CPU saves.
+    ///
+    /// # Safety
+    /// On the CPU itself, with interrupts off; `task` stays alive until another one is set.
+    pub unsafe fn set_current(&self, task: &Task) {
+        self.current.store(core::ptr::from_ref(task).cast_mut(), Ordering::Relaxed);
+        self.extended_state.store(task.extended_state(), Ordering::Relaxed);
+        // SAFETY: this CPU, interrupts off: nobody else touches the segments.
+        unsafe { (*self.segments.get()).set_trap_frame(task.trap_frame_end()) };
+    }
+}
+
+/// The CPU that runs this. Meaningful only while the caller cannot be moved: interrupts or preemption off, or in
+/// a pinned task.
+pub fn this_cpu() -> &'static Cpu {
+    let cpu: *const Cpu;
+    // SAFETY: every CPU sets its GS base in `Cpu::init`, before it runs anything that gets here.
+    unsafe {
+        core::arch::asm!("mov {}, gs:[0]", out(reg) cpu, options(nostack, preserves_flags, readonly, pure));
+        &*cpu
+    }
+}
+
+/// Whether this CPU has its structure already (early panics happen before).
+pub fn is_ready() -> bool {
+    GsBase::read().as_u64() >= layout::DIRECT_MAP
+}
+
+/// All started CPUs.
+pub fn all() -> impl Iterator<Item = &'static Cpu> {
+    CPUS.iter().take(count()).filter_map(|cpu| cpu.get().copied())
+}
+
+/// The CPU of an index.
+pub fn by_index(index: usize) -> Option<&'static Cpu> {
+    CPUS.get(index)?.get().copied()
+}
+
+/// How many CPUs have been started.
+pub fn count() -> usize {
+    COUNT.load(Ordering::Acquire)
+}

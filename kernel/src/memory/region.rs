@@ -1,0 +1,99 @@
+//! Large regions, contiguous in virtual memory, made of whatever 2 MiB blocks the buddy allocator has.
+//!
+//! The SLM pool is one: 256 MiB in one piece is not to be had on a machine of 512 MiB.
+
+use super::layout::REGIONS;
+use super::{Access, OutOfMemory, frames, paging};
+use crate::arch::tlb;
+use crate::sync::IrqMutex;
+use alloc::vec::Vec;
+use mm::{Block, MAX_ORDER, MigrateType, PAGEBLOCK_ORDER};
+
+const GRANULE: u64 = 4096 << PAGEBLOCK_ORDER;
+
+/// Virtual ranges: the next never used, and those given back (address, bytes).
+struct Ranges {
+    next: u64,
+    free: Vec<(u64, u64)>,
+}
+
+static RANGES: IrqMutex<Ranges> = IrqMutex::new(Ranges { next: REGIONS, free: Vec::new() });
+
+/// Mapped, writable, zeroed memory.
+#[derive(Debug)]
+pub struct Region {
+    start: u64,
+    len: u64,
+    blocks: Vec<Block>,
+}
+
+impl Region {
+    /// A region of at least `bytes`, rounded up to 2 MiB.
+    pub fn new(bytes: u64) -> Result<Self, OutOfMemory> {
+        let len = bytes.max(1).next_multiple_of(GRANULE);
+        if frames::stats().free_bytes() < len {
+            return Err(OutOfMemory { bytes });
+        }
+        let mut region = Self { start: take_range(len), len: 0, blocks: Vec::new() };
+        // If this fails, dropping the region gives back what it got so far.
+        while region.len < len {
+            region.grow(len - region.len, bytes)?;
+        }
+        Ok(region)
+    }
+
+    fn grow(&mut self, missing: u64, wanted: u64) -> Result<(), OutOfMemory> {
+        let order = ((missing / 4096).ilog2() as usize).min(MAX_ORDER);
+        let block = frames::alloc_at_most(order, MigrateType::Movable)?;
+        if block.order < PAGEBLOCK_ORDER {
+            frames::free(block);
+            return Err(OutOfMemory { bytes: wanted });
+        }
+        if let Err(error) = paging::map(self.start + self.len, block.address(), block.bytes(), Access::Write)
+        {
+            frames::free(block);
+            return Err(error);
+        }
+        self.len += block.bytes();
+        self.blocks.push(block);
+        Ok(())
+    }
+
+    /// The memory. It is not zeroed: it may hold what an earlier owner left.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: mapped writable in full by `new`, owned by `self`.
+        unsafe { core::slice::from_raw_parts_mut(self.start as *mut u8, self.len as usize) }
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl Drop for Region {
+    /// Must run in a thread with interrupts on: other CPUs have to forget the mapping.
+    fn drop(&mut self) {
+        if self.len > 0 {
+            paging::unmap(self.start, self.len);
+            tlb::flush_everywhere();
+        }
+        self.blocks.drain(..).for_each(frames::free);
+        RANGES.lock().free.push((self.start, self.len));
+    }
+}
+
+/// A virtual range of `len` bytes, aligned to 2 MiB.
+fn take_range(len: u64) -> u64 {
+    let mut ranges = RANGES.lock();
+    if let Some(at) = ranges.free.iter().position(|&(_, free)| free >= len) {
+        let (start, free) = ranges.free.swap_remove(at);
+        if free > len {
+            ranges.free.push((start + len, free - len));
+        }
+        return start;
+    }
+    let start = ranges.next;
+    ranges.next += len;
+    start
+}

@@ -1,0 +1,254 @@
+//! Preemptive kernel threads: spawning, joining, sleeping, waiting.
+//!
+//! ```ignore
+//! let worker = tasks::spawn("worker", Options::default(), || 6 * 7)?;
+//! assert_eq!(worker.join(), 42);
+//! ```
+
+mod sleep;
+mod switch;
+mod table;
+mod task;
+mod wait;
+
+pub use sleep::sleep_nanos;
+pub use switch::{on_timer, schedule, wake};
+pub use table::MAX_THREADS;
+pub use task::{State, Task};
+pub use wait::WaitQueue;
+
+use crate::arch::percpu::{Cpu, this_cpu};
+use crate::arch::time::uptime_nanos;
+use crate::arch::traps;
+use crate::memory::OutOfMemory;
+use crate::sync::IrqMutex;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use sched::{Accounting, Class, Entity, Nice, RegisterError, TaskId};
+
+/// How a thread is to be scheduled.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Its share against other threads.
+    pub nice: Nice,
+    /// The CPU that it is to run on; otherwise the one with the fewest threads.
+    pub cpu: Option<usize>,
+    /// Its scheduling class.
+    pub class: Class,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { nice: Nice::default(), cpu: None, class: Class::Fair }
+    }
+}
+
+impl Options {
+    /// Runs on this CPU only.
+    pub fn on_cpu(cpu: usize) -> Self {
+        Self { cpu: Some(cpu), ..Self::default() }
+    }
+
+    /// Runs with this nice value.
+    pub fn nice(nice: i32) -> Self {
+        Self { nice: Nice::new(nice), ..Self::default() }
+    }
+}
+
+/// Why a thread was not made.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// No memory for its stack or its record.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The table is full.
+    #[error("there are {MAX_THREADS} threads already; wait for some to end")]
+    TooMany,
+    /// The CPU asked for does not run.
+    #[error("CPU {0} is not running")]
+    NoSuchCpu(usize),
+    /// The scheduler did not take it.
+    #[error(transparent)]
+    Refused(#[from] RegisterError),
+}
+
+/// A thread that can be waited for.
+pub struct JoinHandle<T> {
+    task: Arc<Task>,
+    result: Arc<IrqMutex<Option<T>>>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits for the thread's end; its result.
+    pub fn join(self) -> T {
+        self.task.joiners.wait_until(|| self.task.exited.load(Ordering::Acquire));
+        self.result.lock().take().unwrap_or_else(|| unreachable!("a thread ends by returning its result"))
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.task.exited.load(Ordering::Acquire)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> TaskId {
+        self.task.id
+    }
+}
+
+/// Starts a thread. From a thread, with interrupts on.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    options: Options,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, SpawnError> {
+    let cpu = options.cpu.unwrap_or_else(switch::least_loaded);
+    if cpu >= crate::arch::percpu::count() {
+        return Err(SpawnError::NoSuchCpu(cpu));
+    }
+    let id = table::new_id().ok_or(SpawnError::TooMany)?;
+    let entity = Entity::new(id, options.nice, options.class, uptime_nanos());
+    if let Err(error) = switch::register(cpu, &entity) {
+        table::release(id);
+        return Err(error.into());
+    }
+    let result = Arc::new(IrqMutex::new(None));
+    let slot = result.clone();
+    let entry = Box::new(move || {
+        let value = body();
+        *slot.lock() = Some(value);
+    });
+    match Task::new(name, cpu, entity.clone(), entry) {
+        Ok(task) => {
+            table::insert(task.clone());
+            switch::start(&task);
+            Ok(JoinHandle { task, result })
+        }
+        Err(error) => {
+            switch::unregister(cpu, &entity);
+            table::release(id);
+            Err(error.into())
+        }
+    }
+}
+
+/// The first function of every thread.
+extern "C" fn start_of_thread() -> ! {
+    {
+        let task = current();
+        if let Some(entry) = task.take_entry() {
+            entry();
+        }
+        task.exited.store(true, Ordering::Release);
+        task.joiners.wake_all();
+    }
+    switch::exit()
+}
+
+/// The calling thread.
+pub fn current() -> Arc<Task> {
+    let task: *const Task = x86_64::instructions::interrupts::without_interrupts(|| this_cpu().current());
+    // SAFETY: every task is made by `Arc::new`, and the running one is alive.
+    unsafe {
+        Arc::increment_strong_count(task);
+        Arc::from_raw(task)
+    }
+}
+
+/// Lets other threads of this CPU run.
+pub fn yield_now() {
+    traps::yield_cpu();
+}
+
+/// Makes the code that runs here the idle thread of `cpu`, its own CPU.
+pub fn adopt_idle(cpu: &Cpu) -> Result<(), SpawnError> {
+    let id = table::new_id().ok_or(SpawnError::TooMany)?;
+    let mut name = String::from("idle/");
+    let _ = core::fmt::Write::write_fmt(&mut name, format_args!("{}", cpu.index));
+    let entity = Entity::new(id, Nice::MAX, Class::Fair, uptime_nanos());
+    let task = Task::adopt_idle(&name, cpu.index, entity)?;
+    table::insert(task.clone());
+    switch::install(cpu, task);
+    Ok(())
+}
+
+/// What an idle thread does for ever: wait for interrupts, after which the scheduler looks for work.
+pub fn idle() -> ! {
+    loop {
+        x86_64::instructions::interrupts::enable_and_hlt();
+    }
+}
+
+/// Keeps the calling thread on its CPU, unpreempted, until dropped. Interrupts still come.
+pub struct NoPreempt(());
+
+/// See [`NoPreempt`]. Not to be held while blocking.
+pub fn no_preempt() -> NoPreempt {
+    this_cpu().preempt_off.fetch_add(1, Ordering::Relaxed);
+    NoPreempt(())
+}
+
+impl Drop for NoPreempt {
+    fn drop(&mut self) {
+        let cpu = this_cpu();
+        let last = cpu.preempt_off.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last && cpu.reschedule.load(Ordering::Relaxed) && x86_64::instructions::interrupts::are_enabled() {
+            traps::yield_cpu();
+        }
+    }
+}
+
+/// A thread as `ps` shows it.
+#[derive(Clone, Debug)]
+pub struct TaskInfo {
+    /// Its id.
+    pub id: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// Its CPU.
+    pub cpu: usize,
+    /// Its nice value.
+    pub nice: Nice,
+    /// Its class.
+    pub class: Class,
+    /// An idle thread.
+    pub idle: bool,
+    /// Where its time went, up to now.
+    pub accounting: Accounting,
+}
+
+/// All threads, in order of id.
+pub fn list() -> Vec<TaskInfo> {
+    table::all().iter().map(|task| info(task)).collect()
+}
+
+fn info(task: &Task) -> TaskInfo {
+    let entity = switch::with_queue(task.cpu, |queue| {
+        let now = uptime_nanos();
+        let mut entity = task.entity.lock();
+        let ran = entity.account(now);
+        queue.run.charge(task.id, ran, now);
+        entity.clone()
+    })
+    .unwrap_or_else(|| task.entity.lock().clone());
+    TaskInfo {
+        id: task.id,
+        name: task.name.clone(),
+        state: task.state(),
+        cpu: task.cpu,
+        nice: entity.nice(),
+        class: entity.class(),
+        idle: task.idle,
+        accounting: entity.accounting(),
+    }
+}
+
+/// Runs `read` on the run queue of a CPU, under its lock: it must be short and must not allocate.
+pub fn with_run_queue<R>(cpu: usize, read: impl FnOnce(&sched::RunQueue) -> R) -> Option<R> {
+    switch::with_queue(cpu, |queue| read(&queue.run))
+}

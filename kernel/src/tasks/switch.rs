@@ -1,0 +1,202 @@
+//! Which thread a CPU runs: the kernel's side of [`sched::RunQueue`].
+//!
+//! A thread belongs to one CPU for life, and all that the scheduler knows of it is behind that CPU's queue lock.
+//! [`schedule`] runs at the end of every interrupt, on the interrupt stack, so no thread's stack is in use: a thread
+//! that has ended can be freed right there.
+
+use super::table;
+use super::task::{State, Task};
+use super::{current, sleep};
+use crate::arch::apic;
+use crate::arch::percpu::{self, Cpu, MAX_CPUS, this_cpu};
+use crate::arch::time::uptime_nanos;
+use crate::arch::traps::{RESCHEDULE, TrapFrame, yield_cpu};
+use crate::sync::IrqMutex;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use sched::{Enqueue, Entity, Fair, Nanos, RegisterError, RunQueue, Stop};
+
+/// A CPU's run queue, and its idle thread.
+pub(super) struct Queue {
+    pub(super) run: RunQueue,
+    idle: Arc<Task>,
+}
+
+static QUEUES: [IrqMutex<Option<Queue>>; MAX_CPUS] = [const { IrqMutex::new(None) }; MAX_CPUS];
+/// Threads registered on each CPU.
+static REGISTERED: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) }; MAX_CPUS];
+
+/// Runs `act` on a CPU's queue under its lock; `None` if that CPU has not started.
+pub(super) fn with_queue<R>(cpu: usize, act: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+    QUEUES.get(cpu)?.lock().as_mut().map(act)
+}
+
+/// Gives a CPU its queue and its idle thread, which becomes the running one.
+pub(super) fn install(cpu: &Cpu, idle: Arc<Task>) {
+    let mut queue = QUEUES[cpu.index].lock();
+    // SAFETY: this is the CPU itself, interrupts are off, and the queue keeps its idle thread for ever.
+    unsafe { cpu.set_current(&idle) };
+    *queue = Some(Queue { run: RunQueue::new(Box::new(Fair::new())), idle });
+}
+
+/// The started CPU with the fewest threads.
+pub(super) fn least_loaded() -> usize {
+    (0..percpu::count()).min_by_key(|&cpu| REGISTERED[cpu].load(Ordering::Relaxed)).unwrap_or(0)
+}
+
+/// Makes a new thread known to its CPU's queue.
+pub(super) fn register(cpu: usize, entity: &Entity) -> Result<(), RegisterError> {
+    let task = entity.id();
+    with_queue(cpu, |queue| queue.run.register(entity, uptime_nanos()))
+        .unwrap_or(Err(RegisterError::NoMemory { task }))?;
+    REGISTERED[cpu].fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Takes back what [`register`] did, for a thread that never ran.
+pub(super) fn unregister(cpu: usize, entity: &Entity) {
+    with_queue(cpu, |queue| queue.run.unregister(entity.id()));
+    REGISTERED[cpu].fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Queues a thread for the first time.
+pub(super) fn start(task: &Task) {
+    make_runnable(task, Enqueue::New);
+}
+
+/// Wakes a blocked thread, or keeps one from blocking that is about to. Says whether it was either.
+pub fn wake(task: &Task) -> bool {
+    if task.transition(State::Blocking, State::Ready) {
+        // Its CPU is on the way into `schedule`, which will see this.
+        return true;
+    }
+    let blocked = task.transition(State::Blocked, State::Ready);
+    if blocked {
+        make_runnable(task, Enqueue::Wakeup);
+    }
+    blocked
+}
+
+/// Puts a `Ready` thread into its queue and has its CPU look if it should run at once.
+fn make_runnable(task: &Task, why: Enqueue) {
+    let Some(target) = percpu::by_index(task.cpu) else { return };
+    let preempts = with_queue(task.cpu, |queue| {
+        let now = uptime_nanos();
+        {
+            let mut entity = task.entity.lock();
+            entity.wake(now);
+            if let Err(error) = queue.run.enqueue(&entity, why, now) {
+                log::error!("sched: {error}");
+                return false;
+            }
+        }
+        // Stable: `schedule` changes it only under this lock.
+        let running = target.current();
+        if running.idle {
+            return true;
+        }
+        let ran = running.entity.lock().account(now);
+        queue.run.charge(running.id, ran, now);
+        queue.run.should_preempt(task.id, Some(running.id), now)
+    });
+    if preempts == Some(true) {
+        target.reschedule.store(true, Ordering::Relaxed);
+        // To the own CPU too: it is taken as soon as interrupts are on. In an interrupt `schedule` follows anyway.
+        if target.index != this_cpu().index || !target.in_interrupt.load(Ordering::Relaxed) {
+            apic::send_interrupt(target.apic_id, RESCHEDULE);
+        }
+    }
+}
+
+/// In the timer interrupt.
+pub fn on_timer(_cpu: &Cpu) {
+    sleep::wake_due(uptime_nanos());
+}
+
+/// Decides who runs on `cpu` from now on, and returns that thread's registers. At the end of every interrupt, on
+/// the interrupt stack, interrupts off.
+pub fn schedule(cpu: &Cpu, yielded: bool) -> *const TrapFrame {
+    let now = uptime_nanos();
+    let previous = cpu.current();
+    let mut guard = QUEUES[cpu.index].lock();
+    let Some(queue) = guard.as_mut() else { return previous.frame() };
+
+    let must_leave = yielded || previous.state() != State::Running;
+    let asked = cpu.reschedule.load(Ordering::Relaxed) || now >= cpu.slice_end.load(Ordering::Relaxed);
+    let may_leave = cpu.preempt_off.load(Ordering::Relaxed) == 0;
+    let idle_with_work = previous.idle && !queue.run.is_empty();
+    if !must_leave && !(may_leave && (asked || idle_with_work)) {
+        arm_timer(cpu, queue, now);
+        return previous.frame();
+    }
+
+    cpu.reschedule.store(false, Ordering::Relaxed);
+    leave(queue, previous, yielded, now);
+    let picked = queue.run.pick(now);
+    let next = picked.and_then(|pick| table::running(pick.task)).unwrap_or(&*queue.idle);
+    next.set_state(State::Running);
+    next.entity.lock().start(now);
+    cpu.slice_end.store(picked.map_or(Nanos::MAX, |pick| now.saturating_add(pick.slice)), Ordering::Relaxed);
+    if next.id != previous.id {
+        cpu.switches.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: on this CPU, interrupts off; a thread that is current is not freed before another one is.
+    unsafe { cpu.set_current(next) };
+    arm_timer(cpu, queue, now);
+    let frame = next.frame();
+    let ended = previous.state() == State::Exited;
+    if ended {
+        queue.run.unregister(previous.id);
+        REGISTERED[cpu.index].fetch_sub(1, Ordering::Relaxed);
+    }
+    drop(guard);
+    if ended {
+        table::remove(previous.id);
+    }
+    frame
+}
+
+/// Accounts for the thread that leaves the CPU, and queues it again if it is still runnable.
+fn leave(queue: &mut Queue, task: &Task, yielded: bool, now: Nanos) {
+    let mut entity = task.entity.lock();
+    let (stop, again) = match task.state() {
+        State::Running if yielded => (Stop::Yielded, Some(Enqueue::Yielded)),
+        State::Running => (Stop::Preempted, Some(Enqueue::Preempted)),
+        // From here on a waker queues it.
+        State::Blocking if task.transition(State::Blocking, State::Blocked) => (Stop::Blocked, None),
+        State::Exited => (Stop::Blocked, None),
+        // Woken before it got here.
+        _ => (Stop::Blocked, Some(Enqueue::Wakeup)),
+    };
+    let ran = entity.stop(stop, now);
+    if task.idle {
+        entity.wake(now);
+        return;
+    }
+    queue.run.charge(task.id, ran, now);
+    if let Some(why) = again {
+        task.set_state(State::Ready);
+        entity.wake(now);
+        if let Err(error) = queue.run.enqueue(&entity, why, now) {
+            log::error!("sched: {error}");
+        }
+    }
+}
+
+/// Asks for the next interrupt: at the end of the slice, when a sleeper is due, or when a reservation gets budget.
+fn arm_timer(cpu: &Cpu, queue: &Queue, now: Nanos) {
+    let slice_end = cpu.slice_end.load(Ordering::Relaxed);
+    let next = [Some(slice_end), sleep::next_deadline(), queue.run.next_event()].into_iter().flatten().min();
+    let wait = next.map_or(u64::MAX, |at| at.saturating_sub(now));
+    // At least once a second: a lost interrupt delays work, it does not end it.
+    apic::arm_timer(wait.min(cpu.tick_cap.load(Ordering::Relaxed)).clamp(1_000, 1_000_000_000));
+}
+
+/// Ends the calling thread.
+pub(super) fn exit() -> ! {
+    x86_64::instructions::interrupts::disable();
+    current().set_state(State::Exited);
+    yield_cpu();
+    unreachable!("a thread that has ended was resumed")
+}
