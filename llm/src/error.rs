@@ -16,16 +16,10 @@ impl Quoted {
         // Each character takes at most 4 bytes, so this much is enough to fill the width.
         let head = bytes.get(..bytes.len().min(WIDTH * 4)).unwrap_or_default();
         let mut text = String::from("\"");
-        let mut shown = 0;
-        let mut cut = head.len() < bytes.len();
-        for c in String::from_utf8_lossy(head).chars().flat_map(char::escape_debug) {
-            if shown == WIDTH {
-                cut = true;
-                break;
-            }
-            text.push(c);
-            shown += 1;
-        }
+        let shown = String::from_utf8_lossy(head);
+        let mut shown = shown.chars().flat_map(char::escape_debug);
+        text.extend(shown.by_ref().take(WIDTH));
+        let cut = head.len() < bytes.len() || shown.next().is_some();
         text.push_str(if cut { "…\"" } else { "\"" });
         Self(text)
     }
@@ -191,4 +185,126 @@ pub enum GgufError {
         /// Names.
         count: usize,
     },
+}
+
+/// Why the vocabulary of a GGUF cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenizerError {
+    /// A metadata entry is missing or of another kind than it must be.
+    #[error("metadata {key} is missing or not {wanted}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// `tokenizer.ggml.model` is none that this crate has.
+    #[error(
+        "tokenizer model {model} is not supported: only gpt2 (byte-level BPE) and llama (SentencePiece) are"
+    )]
+    UnsupportedModel {
+        /// The name stored.
+        model: Quoted,
+    },
+    /// `tokenizer.ggml.pre` is none that this crate has.
+    #[error("pre-tokenizer {pre} is not supported")]
+    UnsupportedPreTokenizer {
+        /// The name stored.
+        pre: Quoted,
+    },
+    /// Token types or scores that are not one per token.
+    #[error("metadata {key} has {found} entries for a vocabulary of {tokens}")]
+    LengthMismatch {
+        /// The key.
+        key: &'static str,
+        /// Entries there.
+        found: usize,
+        /// Tokens.
+        tokens: usize,
+    },
+    /// No tokens, or more bytes of them than 32-bit offsets reach.
+    #[error(
+        "the vocabulary has {tokens} tokens in {bytes} bytes: it must have 1 token or more, and below 4 GiB"
+    )]
+    BadSize {
+        /// Tokens.
+        tokens: usize,
+        /// Bytes of their texts.
+        bytes: usize,
+    },
+    /// A token type outside 1 to 6.
+    #[error("token {id} has type {found}, but types are 1 to 6")]
+    BadTokenType {
+        /// The token.
+        id: u32,
+        /// The type stored.
+        found: u32,
+    },
+    /// A token of more bytes than are looked up.
+    #[error("token {id} has {bytes} bytes, at most {limit} are supported")]
+    TokenTooLong {
+        /// The token.
+        id: u32,
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Two tokens with one text.
+    #[error("tokens {first} and {second} are both {text}")]
+    DuplicateToken {
+        /// The lower number.
+        first: u32,
+        /// The higher number.
+        second: u32,
+        /// Their text.
+        text: Quoted,
+    },
+    /// A score that is not a number.
+    #[error("the score of token {id} is not a number")]
+    BadScore {
+        /// The token.
+        id: u32,
+    },
+    /// A merge that is not two texts with a space between.
+    #[error("merge {rank} is {text}, not two tokens with a space between")]
+    BadMerge {
+        /// Its place in the list.
+        rank: usize,
+        /// Its text.
+        text: Quoted,
+    },
+    /// A merge whose parts or result are not in the vocabulary.
+    #[error("merge {rank}, {text}, is of a token that the vocabulary does not have")]
+    UnknownMerge {
+        /// Its place in the list.
+        rank: usize,
+        /// Its text.
+        text: Quoted,
+    },
+    /// `tokenizer.ggml.*_token_id` beyond the vocabulary.
+    #[error("metadata {key} is {id}, but the vocabulary has {tokens} tokens")]
+    IdOutOfRange {
+        /// The key.
+        key: &'static str,
+        /// The number stored.
+        id: u64,
+        /// Tokens.
+        tokens: usize,
+    },
+    /// More control and user-defined tokens than are searched for in every text.
+    #[error("the vocabulary has more than {limit} special tokens")]
+    TooManySpecial {
+        /// The limit.
+        limit: usize,
+    },
+    /// Texts or merges chosen so that a hash table degenerates into a list.
+    #[error("the {what} crowd into one place of their hash table: the file looks made to be slow")]
+    Crowded {
+        /// "tokens" or "merges".
+        what: &'static str,
+    },
+    /// The pool has no room for the tables.
+    #[error(transparent)]
+    Pool(#[from] crate::pool::PoolFull),
 }

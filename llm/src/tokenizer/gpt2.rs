@@ -1,0 +1,28 @@
+//! GPT-2's pattern: `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+
+use super::pretokenizer::{Class, class};
+
+/// Length in bytes of the word at the front of `text` (0 only for no text).
+pub(super) fn next_word(text: &str) -> usize {
+    const ENDINGS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
+    if let Some(ending) = ENDINGS.into_iter().find(|ending| text.starts_with(ending)) {
+        return ending.len();
+    }
+    // One space may lead a run of letters, of numbers, or of what is neither.
+    let space = usize::from(text.starts_with(' '));
+    let rest = text.get(space..).unwrap_or_default();
+    match rest.chars().next().map(class) {
+        Some(Class::Space) | None => spaces(text),
+        Some(first) => space + rest.find(|c| class(c) != first).unwrap_or(rest.len()),
+    }
+}
+
+/// A run of white space. Before more text its last character is left to lead the next word.
+fn spaces(text: &str) -> usize {
+    let end = text.find(|c: char| !c.is_whitespace()).unwrap_or(text.len());
+    let run = text.get(..end).unwrap_or_default();
+    match run.char_indices().next_back() {
+        Some((last, _)) if last > 0 && end < text.len() => last,
+        _ => end,
+    }
+}

@@ -1,0 +1,128 @@
+//! Token numbers equal llama.cpp's: the recorded strings and prompts on the real model, and llama.cpp's own
+//! vocabulary vectors.
+
+mod common;
+
+use llm::gguf::Gguf;
+use llm::pool::Pool;
+use llm::tokenizer::{Special, Tokenizer};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Builds the tokenizer of a GGUF file and runs `check` on it.
+fn with_tokenizer(path: &Path, check: impl FnOnce(&Tokenizer<'_>)) {
+    let file = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let gguf = Gguf::parse(&file).unwrap();
+    let mut memory = vec![0; 4 << 20];
+    check(&Tokenizer::from_gguf(&gguf, &mut Pool::new(&mut memory)).unwrap());
+}
+
+fn encode(tokenizer: &Tokenizer<'_>, text: &str, special: Special) -> Vec<u32> {
+    let mut ids = Vec::new();
+    tokenizer.encode(text, special, &mut ids);
+    ids
+}
+
+fn decode(tokenizer: &Tokenizer<'_>, ids: &[u32]) -> Vec<u8> {
+    let mut text = Vec::new();
+    ids.iter().for_each(|&id| tokenizer.decode(id, &mut text));
+    text
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+fn strings_and_prompts_equal_llama_cpp() {
+    let Some(data) = common::data_dir() else { return };
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(data.join("golden").join(name)).unwrap()).unwrap()
+    };
+    let (strings, prompts) = (read("tokenizer.json"), read("q4_1-avx512-kvf16.json"));
+    let cases: Vec<&Value> =
+        strings.as_array().unwrap().iter().chain(prompts["prompts"].as_array().unwrap()).collect();
+    assert_eq!(cases.len(), 46);
+    with_tokenizer(&common::model_file(), |tokenizer| {
+        for case in cases {
+            let text = case["text"].as_str().unwrap();
+            let plain = encode(tokenizer, text, Special::None);
+            assert_eq!(plain, ids(&case["tokens_plain"]), "plain {text:?}");
+            assert_eq!(
+                encode(tokenizer, text, Special::Parse),
+                ids(&case["tokens_special"]),
+                "special {text:?}"
+            );
+            assert_eq!(decode(tokenizer, &plain), text.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn the_model_s_own_numbers() {
+    with_tokenizer(&common::model_file(), |tokenizer| {
+        assert_eq!(tokenizer.vocab_size(), 49152);
+        assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.eot()), (Some(1), Some(2), Some(2)));
+        assert!(tokenizer.is_end(2) && tokenizer.is_end(0) && !tokenizer.is_end(1) && !tokenizer.is_end(17));
+    });
+}
+
+/// The vocabulary lacks 21 single bytes, none of which common text has; llama.cpp leaves them out, and so do we.
+#[test]
+fn every_character_with_known_bytes_comes_back() {
+    with_tokenizer(&common::model_file(), |tokenizer| {
+        let known: Vec<bool> = (0..=255u8)
+            .map(|byte| {
+                (0..tokenizer.vocab_size() as u32).any(|id| {
+                    let mut out = Vec::new();
+                    tokenizer.decode(id, &mut out);
+                    out == [byte]
+                })
+            })
+            .collect();
+        let mut lost = 0;
+        for c in (0..=char::MAX as u32).filter_map(char::from_u32) {
+            let text = format!("a {c}b");
+            if text.bytes().all(|byte| known[usize::from(byte)]) {
+                assert_eq!(
+                    decode(tokenizer, &encode(tokenizer, &text, Special::None)),
+                    text.as_bytes(),
+                    "{c:?}"
+                );
+            } else {
+                lost += 1;
+            }
+        }
+        println!(
+            "{} of 256 bytes known, {lost} characters cannot be written",
+            known.iter().filter(|k| **k).count()
+        );
+        assert!(
+            (' '..='~')
+                .chain("\n\t\réß你🙂".chars())
+                .all(|c| c.to_string().bytes().all(|b| known[usize::from(b)]))
+        );
+    });
+}
+
+/// llama.cpp's `ggml-vocab-*.gguf` with their `.inp` and `.out` files.
+#[test]
+fn vocabulary_vectors_equal_llama_cpp() {
+    let Some(data) = common::data_dir() else { return };
+    for name in ["gpt-2", "llama-spm", "phi-3"] {
+        let path = data.join(format!("gguf_tok/ggml-vocab-{name}.gguf"));
+        let inputs = fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
+        let outputs = fs::read_to_string(path.with_extension("gguf.out")).unwrap();
+        let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
+        with_tokenizer(&path, |tokenizer| {
+            let mut cases = 0;
+            for (text, line) in inputs.iter().zip(outputs.lines()) {
+                let expected: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+                assert_eq!(encode(tokenizer, text, Special::None), expected, "{name}: {text:?}");
+                cases += 1;
+            }
+            assert!(cases > 40, "{name}: {cases} cases");
+        });
+    }
+}
