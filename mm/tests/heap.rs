@@ -1,0 +1,230 @@
+//! The heap on real memory: every live allocation keeps the bytes that were written to it, whatever happens to the others.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::ptr::NonNull;
+
+use mm::{FrameSource, Heap};
+use proptest::prelude::*;
+
+/// Regions of the host's allocator, up to a limit; freed when the source is dropped. `skew` makes their starts unaligned.
+struct Regions {
+    left: usize,
+    skew: usize,
+    taken: Vec<(*mut u8, Layout)>,
+}
+
+impl Regions {
+    fn new(limit: usize, skew: usize) -> Self {
+        Self { left: limit, skew, taken: Vec::new() }
+    }
+}
+
+// SAFETY: each region is freshly allocated, nobody else knows it, and it lives until the source is dropped (with the heap).
+unsafe impl FrameSource for Regions {
+    fn grow(&mut self, min_bytes: usize) -> Option<(*mut u8, usize)> {
+        let bytes = min_bytes.max(16 << 10).checked_add(self.skew)?;
+        self.left = self.left.checked_sub(bytes)?;
+        let layout = Layout::from_size_align(bytes, 4096).ok()?;
+        // SAFETY: the size is not 0.
+        let start = unsafe { alloc(layout) };
+        assert!(!start.is_null());
+        self.taken.push((start, layout));
+        // SAFETY: the region has `skew` bytes more than are handed out.
+        Some((unsafe { start.add(self.skew) }, bytes - self.skew))
+    }
+}
+
+impl Drop for Regions {
+    fn drop(&mut self) {
+        for &(start, layout) in &self.taken {
+            // SAFETY: allocated above with this layout, and freed only here.
+            unsafe { dealloc(start, layout) };
+        }
+    }
+}
+
+/// A live allocation, filled with a pattern of its own.
+struct Live {
+    memory: NonNull<u8>,
+    layout: Layout,
+    seed: u8,
+}
+
+impl Live {
+    fn fill(&self) {
+        for i in 0..self.layout.size() {
+            // SAFETY: inside the allocation.
+            unsafe { self.memory.add(i).write(self.pattern(i)) };
+        }
+    }
+
+    fn check(&self, bytes: usize) {
+        for i in 0..bytes {
+            // SAFETY: inside the allocation, which `fill` has written.
+            let byte = unsafe { self.memory.add(i).read() };
+            assert_eq!(byte, self.pattern(i), "byte {i} of {:?}", self.layout);
+        }
+    }
+
+    fn pattern(&self, i: usize) -> u8 {
+        self.seed.wrapping_mul(31).wrapping_add(i as u8)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Allocate { size: usize, align: u32, seed: u8 },
+    Free { nth: usize },
+    Resize { nth: usize, size: usize },
+}
+
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![1 => Just(0_usize), 8 => 1..200_usize, 4 => 200..5000_usize, 1 => 5000..60_000_usize]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (size(), 0..13_u32, any::<u8>()).prop_map(|(size, align, seed)| Step::Allocate { size, align, seed }),
+        3 => any::<usize>().prop_map(|nth| Step::Free { nth }),
+        3 => (any::<usize>(), size()).prop_map(|(nth, size)| Step::Resize { nth, size }),
+    ]
+}
+
+/// `peak`: the highest sum of live sizes so far. The heap's may be above, for a moved allocation has two copies for a moment.
+fn assert_stats(heap: &Heap<Regions>, live: &[Live], peak: usize) {
+    let stats = heap.stats();
+    assert_eq!(stats.allocated, live.iter().map(|it| it.layout.size()).sum::<usize>());
+    assert_eq!(stats.allocations, live.iter().filter(|it| it.layout.size() > 0).count());
+    assert!(stats.peak >= peak);
+    assert!(stats.allocated <= stats.claimed);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn allocations_keep_their_bytes(
+        steps in prop::collection::vec(step(), 1..150),
+        limit in 20_000..1_000_000_usize,
+        skew in 0..64_usize,
+    ) {
+        let mut heap = Heap::new(Regions::new(limit, skew));
+        let mut live: Vec<Live> = Vec::new();
+        let mut peak = 0;
+        for step in steps {
+            match step {
+                Step::Allocate { size, align, seed } => {
+                    let layout = Layout::from_size_align(size, 1 << align).unwrap();
+                    if let Some(memory) = heap.allocate(layout) {
+                        prop_assert_eq!(memory.as_ptr() as usize % layout.align(), 0);
+                        let it = Live { memory, layout, seed };
+                        it.fill();
+                        live.push(it);
+                    }
+                }
+                Step::Free { nth } if !live.is_empty() => {
+                    let it = live.swap_remove(nth % live.len());
+                    it.check(it.layout.size());
+                    // SAFETY: live, with this layout.
+                    unsafe { heap.deallocate(it.memory, it.layout) };
+                }
+                Step::Resize { nth, size } if !live.is_empty() => {
+                    let nth = nth % live.len();
+                    let it = &mut live[nth];
+                    // SAFETY: live, with this layout; the old pointer is forgotten on success.
+                    if let Some(memory) = unsafe { heap.reallocate(it.memory, it.layout, size) } {
+                        prop_assert_eq!(memory.as_ptr() as usize % it.layout.align(), 0);
+                        it.memory = memory;
+                        let kept = it.layout.size().min(size);
+                        it.layout = Layout::from_size_align(size, it.layout.align()).unwrap();
+                        it.check(kept);
+                        it.fill();
+                    }
+                }
+                _ => {}
+            }
+            let allocated: usize = live.iter().map(|it| it.layout.size()).sum();
+            peak = peak.max(allocated);
+            assert_stats(&heap, &live, peak);
+        }
+        for it in live.drain(..) {
+            it.check(it.layout.size());
+            // SAFETY: live, with this layout.
+            unsafe { heap.deallocate(it.memory, it.layout) };
+        }
+        assert_stats(&heap, &live, peak);
+    }
+}
+
+#[test]
+fn nothing_is_claimed_before_it_is_needed() {
+    let mut heap = Heap::new(Regions::new(1 << 20, 0));
+    let empty = Layout::from_size_align(0, 64).unwrap();
+    let dangling = heap.allocate(empty).unwrap();
+    assert_eq!(dangling.as_ptr() as usize % 64, 0);
+    // SAFETY: allocated just now with this layout.
+    unsafe { heap.deallocate(dangling, empty) };
+    assert_eq!(heap.stats(), mm::HeapStats::default());
+}
+
+#[test]
+fn zero_sizes_grow_and_shrink() {
+    let mut heap = Heap::new(Regions::new(1 << 20, 0));
+    let layout = |size| Layout::from_size_align(size, 16).unwrap();
+    let memory = heap.allocate(layout(0)).unwrap();
+    // SAFETY: each call gives the layout that the last one left.
+    unsafe {
+        let memory = heap.reallocate(memory, layout(0), 40).unwrap();
+        assert_eq!(heap.stats().allocated, 40);
+        let memory = heap.reallocate(memory, layout(40), 0).unwrap();
+        assert_eq!((heap.stats().allocated, heap.stats().allocations), (0, 0));
+        heap.deallocate(memory, layout(0));
+    }
+}
+
+#[test]
+fn refusals_are_counted_and_harmless() {
+    let mut heap = Heap::new(Regions::new(64 << 10, 0));
+    let small = Layout::new::<[u8; 100]>();
+    let memory = heap.allocate(small).unwrap();
+    let it = Live { memory, layout: small, seed: 9 };
+    it.fill();
+    let huge = [1 << 20, isize::MAX as usize - 4096, isize::MAX as usize];
+    for size in huge {
+        assert!(heap.allocate(Layout::from_size_align(size, 1).unwrap()).is_none());
+        // SAFETY: live with this layout; refused, so it stays.
+        assert!(unsafe { heap.reallocate(memory, small, size) }.is_none());
+    }
+    // SAFETY: as above; no layout has this size.
+    assert!(unsafe { heap.reallocate(memory, small, usize::MAX) }.is_none());
+    assert!(heap.allocate(Layout::from_size_align(8, 1 << 40).unwrap()).is_none());
+    it.check(100);
+    assert_eq!(heap.stats().failures, 7);
+    assert_eq!(heap.stats().allocated, 100);
+    // SAFETY: live, with this layout.
+    unsafe { heap.deallocate(memory, small) };
+}
+
+#[test]
+fn freed_memory_is_used_again() {
+    let mut heap = Heap::new(Regions::new(64 << 20, 0));
+    let layout = Layout::new::<[u8; 10_000]>();
+    for _ in 0..10_000 {
+        let memory = heap.allocate(layout).unwrap();
+        // SAFETY: allocated just now with this layout.
+        unsafe { heap.deallocate(memory, layout) };
+    }
+    assert_eq!(heap.stats().regions, 1);
+}
+
+#[test]
+fn a_full_heap_refuses_even_one_byte() {
+    let mut heap = Heap::new(Regions::new(20 << 10, 0));
+    let byte = Layout::new::<u8>();
+    let mut live = 0;
+    while heap.allocate(byte).is_some() {
+        live += 1;
+    }
+    assert!(live > 200, "{live} allocations of one byte in 16 KiB");
+    assert_eq!(heap.stats().allocated, live);
+}
