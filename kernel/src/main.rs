@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod arch;
 mod boot;
+mod drivers;
 mod ksyms;
 mod log;
 mod mem_functions;
@@ -28,56 +29,34 @@ fn kernel_main(boot: BootInfo) -> ! {
         panic!("cannot take over memory: {error}; give the machine more");
     }
     ::log::info!("MM: Initialized page allocator ({} MiB free)", memory::frames::stats().free_bytes() >> 20);
-    arch::apic::init();
-    let cpu =
-        Cpu::init(arch::apic::id()).unwrap_or_else(|error| panic!("no memory for the first CPU: {error}"));
-    arch::traps::init_boot_cpu();
-    tasks::adopt_idle(cpu).unwrap_or_else(|error| panic!("no memory for the idle thread: {error}"));
-    let cpus = arch::smp::start([0u32, 1, 2, 3].into_iter());
-    ::log::info!("SMP: {cpus} CPUs running");
-    tasks::spawn("init", tasks::Options::default(), move || init(boot)).unwrap();
+    start_boot_cpu().unwrap_or_else(|error| panic!("cannot start the first CPU: {error}"));
+    drivers::acpi::init(boot.rsdp_addr.into_option());
+    let platform = drivers::acpi::platform();
+    drivers::ioapic::init(platform);
+    drivers::serial::init(platform);
+    let cpus = arch::smp::start(platform.cpus.iter().filter(|cpu| cpu.enabled).map(|cpu| cpu.apic_id));
+    ::log::info!("SMP: {cpus} of {} CPUs run", platform.cpus.iter().filter(|cpu| cpu.enabled).count().max(1));
+    drivers::pci::init(drivers::acpi::ecam());
+    if let Err(error) = tasks::spawn("init", tasks::Options::default(), move || init(&boot)) {
+        panic!("cannot start the first thread: {error}");
+    }
     tasks::idle()
 }
 
-fn init(boot: BootInfo) {
-    let t0 = arch::time::uptime_nanos();
-    for round in 0..200 {
-        let handles: alloc::vec::Vec<_> = (0..20u64)
-            .map(|i| {
-                tasks::spawn("w", tasks::Options::default(), move || {
-                    let mut x = i as f64;
-                    for k in 0..2000 {
-                        x = x * 1.0000001 + k as f64;
-                    }
-                    tasks::sleep_nanos(1000 * (i % 7) * 100);
-                    core::hint::black_box(x);
-                    i * 2
-                })
-                .unwrap()
-            })
-            .collect();
-        let sum: u64 = handles.into_iter().map(|h| h.join()).sum();
-        assert_eq!(sum, 380);
-        if round % 50 == 0 {
-            ::log::info!("round {round}");
-        }
+/// From bare CPU to one that takes interrupts and runs threads; this code becomes its idle thread.
+fn start_boot_cpu() -> Result<(), tasks::SpawnError> {
+    arch::apic::init();
+    let cpu = Cpu::init(arch::apic::id())?;
+    arch::traps::init_boot_cpu();
+    tasks::adopt_idle(cpu)
+}
+
+/// The first thread: brings up the services, then the shell.
+fn init(boot: &BootInfo) {
+    if let Some(level) = boot::option("log") {
+        log::set_level(level);
     }
-    ::log::info!("4000 threads in {} ms", (arch::time::uptime_nanos() - t0) / 1_000_000);
-    for t in tasks::list() {
-        ::log::info!("{t:?}");
-    }
-    #[allow(unconditional_recursion)]
-    #[inline(never)]
-    fn f(x: &mut [u64; 100]) -> u64 {
-        let mut y = [x[3] + 1; 100];
-        let r = f(&mut y);
-        core::hint::black_box(&mut y);
-        r + y[5]
-    }
-    if boot::option("selftest").is_some() {
-        f(&mut [0; 100]);
-    }
-    panic!("end {}", boot.ramdisk_len);
+    ::log::info!("Init: System ready {}", boot.ramdisk_len);
 }
 
 #[panic_handler]
