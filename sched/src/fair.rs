@@ -8,7 +8,7 @@
 //!   than [`MIN_SLICE`]: with many tasks the period stretches.
 //! - *Sleepers* keep their virtual runtime, but are moved up to the queue's minimum less [`SLEEPER_CREDIT`]: they run soon
 //!   after they wake, and can't save up more than that.
-//! - *New tasks* start one slice behind the minimum, so that making tasks does not buy CPU time.
+//! - *New tasks* start one [`MIN_SLICE`] behind the minimum, so that making tasks does not buy CPU time.
 //! - *Starvation* is impossible: while a task is queued, no other can run for longer than one slice (plus what it is behind in
 //!   virtual runtime) before the queued one is the smallest.
 
@@ -106,7 +106,6 @@ impl Policy for Fair {
 
     fn enqueue(&mut self, entity: &Entity, why: Enqueue, _now: Nanos) -> Result<(), QueueError> {
         let task = entity.id();
-        let slice = self.slice(entity.weight());
         let first = self.queue.first();
         let record = self.records.get_mut(task).ok_or(QueueError::Unknown { task })?;
         if record.queued {
@@ -116,7 +115,7 @@ impl Policy for Fair {
         // A task that was running is never further back than this; one that is queued for the first time may be.
         let floor = self.minimum.saturating_sub(SLEEPER_CREDIT);
         let start = match why {
-            Enqueue::New => self.minimum.saturating_add(record.scaled(slice)),
+            Enqueue::New => self.minimum.saturating_add(record.scaled(MIN_SLICE)),
             Enqueue::Wakeup | Enqueue::Preempted => floor,
             Enqueue::Yielded => first.map_or(floor, |(key, _)| floor.max(key.saturating_add(1))),
         };
