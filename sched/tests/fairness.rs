@@ -98,6 +98,20 @@ fn an_interactive_task_is_served_before_hogs() {
 }
 
 #[test]
+fn sleep_is_not_saved_up() {
+    let mut sim = Simulator::new();
+    let sleeper = sim.add(0, Class::Fair, Behaviour::Ambush { burst: MS, until: 5_000 * MS });
+    let hog = sim.add(0, Class::Fair, Behaviour::Hog);
+    sim.run_until(5_000 * MS);
+    let (slept, ran) = (sim.task(sleeper).entity.accounting().run, sim.task(hog).entity.accounting().run);
+    sim.run_until(5_200 * MS);
+    let gained = sim.task(sleeper).entity.accounting().run - slept;
+    let left = sim.task(hog).entity.accounting().run - ran;
+    // The credit is worth 6 ms, and a slice is 6 ms more.
+    assert!(gained >= left && gained - left <= 12 * MS, "{gained} to {left}");
+}
+
+#[test]
 fn a_crowd_of_new_tasks_does_not_stop_the_old_ones() {
     let mut sim = Simulator::new();
     let old = sim.add(0, Class::Fair, Behaviour::Hog);

@@ -158,6 +158,30 @@ fn a_job_longer_than_its_budget_is_one_miss() {
     assert!((done..=done + 1).contains(&status.misses), "{done} jobs, {} misses", status.misses);
 }
 
+/// Rule 1: waking just before the deadline with a full purse must not give two budgets in a row.
+#[test]
+fn an_ambush_gets_one_budget() {
+    let mut sim = Simulator::new();
+    let ambush = Behaviour::Ambush { burst: MS / 10, until: 9 * MS };
+    let server = sim.add(0, reserved(3 * MS, 10 * MS), ambush);
+    sim.add(0, Class::Fair, Behaviour::Hog);
+    sim.run_until(19 * MS);
+    assert_eq!(sim.task(server).entity.accounting().run, 3 * MS + MS / 10);
+    sim.run_until(22 * MS);
+    assert_eq!(sim.task(server).entity.accounting().run, 6 * MS + MS / 10);
+}
+
+/// The other side of rule 1: a short sleep keeps the deadline, and the rest of the budget.
+#[test]
+fn a_short_sleep_keeps_budget_and_deadline() {
+    let mut sim = Simulator::new();
+    let server = sim.add(0, reserved(5 * MS, 10 * MS), Behaviour::Ambush { burst: 4 * MS, until: 5 * MS });
+    sim.add(0, Class::Fair, Behaviour::Hog);
+    sim.run_until(10 * MS);
+    assert_eq!(sim.task(server).entity.accounting().run, 5 * MS);
+    assert_eq!(sim.queue.next_event(), Some(10 * MS));
+}
+
 #[test]
 fn throttled_means_idle_until_the_next_budget() {
     let mut sim = Simulator::new();

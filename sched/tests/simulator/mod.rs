@@ -15,6 +15,8 @@ pub enum Behaviour {
     Periodic { work: Nanos, period: Nanos },
     /// Runs for `burst`, sleeps for `pause`, and so on.
     Sleeper { burst: Nanos, pause: Nanos },
+    /// Runs for `burst`, sleeps until the time `until`, and never stops from then on.
+    Ambush { burst: Nanos, until: Nanos },
 }
 
 pub struct Task {
@@ -56,7 +58,9 @@ impl Simulator {
         self.queue.enqueue(&entity, Enqueue::New, self.now).unwrap();
         let work = match behaviour {
             Behaviour::Hog => Nanos::MAX,
-            Behaviour::Yielder { burst } | Behaviour::Sleeper { burst, .. } => burst,
+            Behaviour::Yielder { burst }
+            | Behaviour::Sleeper { burst, .. }
+            | Behaviour::Ambush { burst, .. } => burst,
             Behaviour::Periodic { work, .. } => work,
         };
         self.tasks.push(Task {
@@ -147,6 +151,11 @@ impl Simulator {
             Behaviour::Sleeper { burst, pause } => {
                 task.work = burst;
                 task.wakes = Some(now + pause);
+                self.leave(id, Stop::Blocked);
+            }
+            Behaviour::Ambush { until, .. } => {
+                task.work = Nanos::MAX;
+                task.wakes = Some(until.max(now));
                 self.leave(id, Stop::Blocked);
             }
             Behaviour::Periodic { work, period } => {
