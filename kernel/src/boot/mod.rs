@@ -9,7 +9,7 @@ mod multiboot2;
 mod pvh;
 
 use bootloader_api::BootInfo;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use command_line::{option, text as command_line};
 
@@ -24,6 +24,14 @@ pub fn first_instruction_tsc() -> u64 {
     FIRST_INSTRUCTION.load(Ordering::Relaxed)
 }
 
+/// Whether `start` was entered by PVH.
+static BY_PVH: AtomicBool = AtomicBool::new(false);
+
+/// The boot protocol, for people.
+pub fn protocol() -> &'static str {
+    if BY_PVH.load(Ordering::Relaxed) { "PVH" } else { "Multiboot2" }
+}
+
 /// What a boot protocol tells, before it is made a `BootInfo`.
 struct Handover {
     map: MemoryMap,
@@ -36,6 +44,7 @@ struct Handover {
 /// Called by the entry code on the boot stack, with the first 4 GiB mapped at the direct map.
 extern "C" fn start(magic: u32, info: u32, tsc: u64) -> ! {
     FIRST_INSTRUCTION.store(tsc, Ordering::Relaxed);
+    BY_PVH.store(magic == entry::PVH_MAGIC, Ordering::Relaxed);
     crate::log::init();
     let handover = match magic {
         entry::PVH_MAGIC => pvh::read(info.into()),
