@@ -49,6 +49,21 @@ pub enum SlmBackendChoice {
     Rules,
 }
 
+impl SlmBackendChoice {
+    /// All choices.
+    pub const ALL: [SlmBackendChoice; 3] =
+        [SlmBackendChoice::Auto, SlmBackendChoice::Neural, SlmBackendChoice::Rules];
+
+    /// As `--backend` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SlmBackendChoice::Auto => "auto",
+            SlmBackendChoice::Neural => "neural",
+            SlmBackendChoice::Rules => "rules",
+        }
+    }
+}
+
 /// Who answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlmBackend {

@@ -1,0 +1,147 @@
+//! `slm query`: a question and its answer.
+//!
+//! JSON: `{"question","backend","why","answer","segments":[{"origin","text"}],"prompt_tokens",
+//! "record_tokens","model_tokens","prefill_ms","decode_ms","tokens_per_second"|null,"stop"}`; `backend` is
+//! neural or rules, `origin` record or model, `stop` end, max-tokens, context-full or interrupted.
+
+use super::answer::{Answer, Style, origin_name};
+use crate::args::{Args, UsageError};
+use crate::commands::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN};
+use crate::json;
+use crate::slm::{SlmBackend, SlmBackendChoice, SlmEvent, SlmRequest, SlmStop, SlmSummary};
+use crate::system::Flow;
+use crate::units::short_time;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+pub const QUERY: Command = Command {
+    name: "slm query",
+    summary: "Ask about a device or a command; the model answers, or the rule engine.",
+    usage: "slm query \"QUESTION\" [--max-tokens N] [--backend auto|neural|rules] [--temp T] [--seed S] [--top-k K] [--top-p P] [--verbose] [--json]",
+    options: &[
+        value("max-tokens", "N", "Longest answer in tokens, 1 to 100000; 64 unless given."),
+        value("backend", "auto|neural|rules", "Who answers; auto: the model if it is loaded."),
+        value("temp", "T", "Temperature, 0 to 10; 0, the default, always takes the likeliest token."),
+        value("seed", "S", "Seed of the choice if T is above 0; the same seed gives the same answer."),
+        value("top-k", "K", "Choose among the K likeliest tokens; 0: all; 40 unless given."),
+        value("top-p", "P", "Choose among tokens that have probability P together; 0.95 unless given."),
+        OptionSpec {
+            name: "verbose",
+            short: Some('v'),
+            value: None,
+            summary: "Mark what was looked up and what the model said, and tell who answers and why.",
+        },
+        JSON,
+    ],
+    example: "slm query \"PCI device 8086:10d3 is\"",
+    operands: (1, 1),
+    run,
+    ..PLAIN
+};
+
+const fn value(name: &'static str, value: &'static str, summary: &'static str) -> OptionSpec {
+    OptionSpec { name, short: None, value: Some(value), summary }
+}
+
+fn request(args: &Args) -> Result<SlmRequest, UsageError> {
+    let default = SlmRequest::default();
+    let question = args.operands.first().map(|q| q.trim()).filter(|q| !q.is_empty());
+    Ok(SlmRequest {
+        question: question.ok_or_else(|| UsageError("the question is empty".into()))?.to_string(),
+        max_tokens: args
+            .number("max-tokens", 1..=100_000, "a whole number from 1 to 100000")?
+            .unwrap_or(default.max_tokens),
+        backend: args
+            .choice("backend", &SlmBackendChoice::ALL, SlmBackendChoice::name)?
+            .unwrap_or(default.backend),
+        temperature: args.number("temp", 0.0..=10.0, "a number from 0 to 10")?.unwrap_or(default.temperature),
+        seed: args
+            .number("seed", .., "a whole number from 0 to 18446744073709551615")?
+            .unwrap_or(default.seed),
+        top_k: args
+            .number("top-k", 0..=1_000_000, "a whole number from 0 to 1000000")?
+            .unwrap_or(default.top_k),
+        top_p: args.number("top-p", 0.001..=1.0, "a number from 0.001 to 1")?.unwrap_or(default.top_p),
+    })
+}
+
+fn run(context: &mut Context<'_>) -> Result<Next, CommandError> {
+    let request = request(&context.args)?;
+    let (json, verbose) = (context.args.flag("json"), context.args.flag("verbose"));
+    let style = match (json, verbose) {
+        (true, _) => Style::Kept,
+        (false, true) => Style::Marked,
+        (false, false) => Style::Plain,
+    };
+    let mut answer = Answer::new(style);
+    let mut why = String::new();
+    let console = &mut *context.console;
+    let result = context.system.slm_query(&request, &mut |event| {
+        match event {
+            SlmEvent::Answering { backend, why: reason } => {
+                why = String::from(reason);
+                if style == Style::Marked {
+                    let _ = writeln!(console, "{} answers: {reason}", backend.name());
+                }
+            }
+            SlmEvent::Waiting => {}
+            SlmEvent::Piece { bytes, origin } => answer.piece(bytes, origin, console),
+        }
+        if console.interrupted() { Flow::Stop } else { Flow::Continue }
+    });
+    answer.end(console);
+    let summary = result?;
+    let text = match style {
+        Style::Kept => as_json(&request, &why, &answer, &summary),
+        _ => format!("{}\n", summary_line(&summary, &why, verbose)),
+    };
+    // Printed whole even after a Ctrl-C, which the shell takes note of later.
+    let dim = style != Style::Kept && console.size().is_some();
+    let (on, off) = if dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+    let _ = write!(console, "{on}{text}{off}");
+    match summary.stop {
+        SlmStop::Interrupted => Err(CommandError::Interrupted),
+        _ => Ok(Next::Prompt),
+    }
+}
+
+/// `[neural | 38 tokens | 6.1 tokens/s | record 14 + model 24]`
+fn summary_line(s: &SlmSummary, why: &str, verbose: bool) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    match s.backend {
+        SlmBackend::Rules => parts.push(format!("rules | the rule engine answered: {why}")),
+        SlmBackend::Neural => {
+            parts.push(format!("neural | {} tokens", s.record_tokens.saturating_add(s.model_tokens)));
+            parts.extend(s.tokens_per_second().map(|speed| format!("{speed:.1} tokens/s")));
+            if s.record_tokens > 0 {
+                parts.push(format!("record {} + model {}", s.record_tokens, s.model_tokens));
+            }
+            if verbose {
+                let (prefill, decode) = (short_time(s.prefill), short_time(s.decode));
+                parts.push(format!("prompt {} tokens in {prefill}, answer in {decode}", s.prompt_tokens));
+            }
+        }
+    }
+    match s.stop {
+        SlmStop::End => {}
+        SlmStop::MaxTokens => parts.push(String::from("stopped at --max-tokens")),
+        SlmStop::ContextFull => parts.push(String::from("stopped: the context is full")),
+        SlmStop::Interrupted => parts.push(String::from("stopped by Ctrl-C")),
+    }
+    format!("[{}]", parts.join(" | "))
+}
+
+fn as_json(request: &SlmRequest, why: &str, answer: &Answer, s: &SlmSummary) -> String {
+    let whole: String = answer.segments().iter().map(|(_, text)| text.as_str()).collect();
+    json::document(|o| {
+        o.text("question", &request.question).text("backend", s.backend.name()).text("why", why);
+        o.text("answer", &whole).objects("segments", answer.segments(), |o, (origin, text)| {
+            o.text("origin", origin_name(*origin)).text("text", text);
+        });
+        o.number("prompt_tokens", s.prompt_tokens).number("record_tokens", s.record_tokens);
+        o.number("model_tokens", s.model_tokens).decimal("prefill_ms", s.prefill.as_secs_f64() * 1e3);
+        o.decimal("decode_ms", s.decode.as_secs_f64() * 1e3);
+        o.decimal("tokens_per_second", s.tokens_per_second()).text("stop", s.stop.name());
+    })
+}
