@@ -7,7 +7,7 @@ use thiserror::Error;
 pub enum AddError {
     /// Some of the frames have no metadata here.
     #[error(
-        "frames {pfn}..{pfn}+{count} lie outside the frames this allocator has metadata for ({first}..{end})"
+        "{count} frames from {pfn} on do not fit into what this allocator has metadata for, {first}..{end}"
     )]
     OutOfRange {
         /// First frame of the range.

@@ -1,4 +1,6 @@
 #![no_std]
+// Only the heap touches memory; it alone lifts this.
+#![deny(unsafe_code)]
 //! Physical memory: a buddy allocator over page frames, and the kernel heap on top of it.
 //!
 //! # Design principles
@@ -42,6 +44,7 @@ mod error;
 pub mod fragmentation;
 mod frame;
 mod free_lists;
+#[allow(unsafe_code)]
 pub mod heap;
 mod stats;
 

@@ -241,7 +241,7 @@ fn compare_holders(buddy: &Buddy<'_>, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn agrees_with_the_model(

@@ -43,6 +43,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "reservations")]
+mod edf_cbs;
 mod entity;
 mod error;
 mod fair;
@@ -53,12 +55,14 @@ mod reservation;
 mod run_queue;
 mod table;
 
+#[cfg(feature = "reservations")]
+pub use edf_cbs::{Reservations, ServerStatus};
 pub use entity::{Accounting, Class, Entity, Nice, Stop};
 pub use error::{QueueError, RegisterError};
 pub use fair::Fair;
 pub use policy::{Enqueue, Pick, Policy};
 #[cfg(feature = "reservations")]
-pub use reservation::{AdmissionError, Reservation, Reservations, ServerStatus, Utilisation};
+pub use reservation::{AdmissionError, Reservation, Utilisation};
 pub use run_queue::RunQueue;
 
 /// Names a task; the kernel gives each task one, and does not give it again while the task is registered.

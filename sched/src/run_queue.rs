@@ -10,8 +10,9 @@ use crate::{Class, Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterErr
 ///
 /// How the kernel uses it, under the lock of this queue:
 /// - a task comes to this CPU: [`register`](Self::register), then [`enqueue`](Self::enqueue) with [`Enqueue::New`];
-/// - a task wakes: `enqueue` with [`Enqueue::Wakeup`], then [`should_preempt`](Self::should_preempt); when that says no,
-///   see that the timer fires at [`next_event`](Self::next_event) at the latest (the woken task may be throttled until then);
+/// - a task wakes: `charge` the running task, `enqueue` the woken one with [`Enqueue::Wakeup`], then ask
+///   [`should_preempt`](Self::should_preempt); when that says no, see that it picks anew at
+///   [`next_event`](Self::next_event) at the latest (the woken task may be throttled until then);
 /// - the running task leaves the CPU: [`charge`](Self::charge) it, `enqueue` it if it is still runnable, and
 ///   [`pick`](Self::pick) the next;
 /// - after each pick, arm the timer for its slice; when nobody was picked, for `next_event` if that is `Some`;
