@@ -52,9 +52,15 @@ pub mod pool;
 // pub mod template;
 #[cfg(feature = "std")]
 pub mod threads;
-// pub mod tokenizer;
+pub mod tokenizer;
 
 #[cfg(feature = "neural")]
+pub mod engine;
+#[cfg(feature = "neural")]
+pub mod model;
+#[cfg(feature = "neural")]
 pub mod quant;
+#[cfg(feature = "neural")]
+pub mod sample;
 #[cfg(feature = "neural")]
 pub mod simd;

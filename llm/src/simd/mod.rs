@@ -8,8 +8,10 @@
 //! are equal to the last bit because all of them compute the same exact integer (see [`crate::quant`]).
 #![allow(unsafe_code)]
 
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+pub mod choose;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
@@ -168,4 +170,26 @@ fn offset_factors<F: Format>(entry: &[i32], offset: i32) -> [i64; 2] {
     let d1 = if F::HALVES { second } else { d0 };
     let m = if F::HAS_MIN { second } else { 0 };
     [d0, d1].map(|d| m - d * i64::from(offset))
+}
+
+/// `out[i] = query . keys[i]` for keys of the query's length, one after the other. The caller keeps magnitudes
+/// small enough for 32 bits.
+pub fn dot_i16(variant: Variant, query: &[i16], keys: &[i16], out: &mut [i32]) {
+    match variant {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
+        Variant::Avx2 if usable::avx2() => unsafe { avx2::dot_i16(query, keys, out) },
+        _ => attention::dot_i16(query, keys, out),
+    }
+}
+
+/// `out[d] += sum over i of weights[i] * values[i][d]`, `values` being vectors of `out`'s length, one after
+/// the other. The caller keeps magnitudes small enough for 32 bits.
+pub fn weighted_sum_i16(variant: Variant, weights: &[i16], values: &[i16], out: &mut [i32]) {
+    match variant {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
+        Variant::Avx2 if usable::avx2() => unsafe { avx2::weighted_sum_i16(weights, values, out) },
+        _ => attention::weighted_sum_i16(weights, values, out),
+    }
 }

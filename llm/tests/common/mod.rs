@@ -1,38 +1,75 @@
-//! What the integration tests share: where the real model and the real data are.
+//! Where the model file and the golden data are.
+#![allow(dead_code)]
 
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-/// The project's medium model: `AUTON_MODEL_FILE`, else `target/models/` of the workspace, else whatever
-/// `cargo run -p xtask -- model fetch` downloads (and prints the path of).
-#[allow(dead_code)]
-pub fn model_file() -> PathBuf {
-    if let Some(path) = std::env::var_os("AUTON_MODEL_FILE") {
-        return path.into();
-    }
-    let path = Path::new(WORKSPACE).join("target/models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    if path.exists() {
-        return path;
-    }
-    let fetch = ["run", "--quiet", "--release", "-p", "xtask", "--", "model", "fetch"];
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(fetch).current_dir(WORKSPACE).output();
-    let output = output.expect("cargo runs");
-    assert!(output.status.success(), "model fetch: {}", String::from_utf8_lossy(&output.stderr));
-    let printed = String::from_utf8(output.stdout).expect("a path in UTF-8");
-    printed.lines().last().expect("model fetch prints the path").trim().into()
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// The folder of recorded data, `None` (said on standard error) where it is absent.
-#[allow(dead_code)]
-pub fn data_dir() -> Option<PathBuf> {
-    let default = || PathBuf::from(WORKSPACE).join("../shared/data");
-    let path = std::env::var_os("AUTON_DATA").map_or_else(default, PathBuf::from);
-    if !path.is_dir() {
-        eprintln!("skipped: no AUTON_DATA");
+/// The medium model's file: `AUTON_MODEL_FILE`, or the one that `xtask model fetch` puts in place.
+pub fn medium_model() -> Option<Vec<u8>> {
+    if let Some(path) = std::env::var_os("AUTON_MODEL_FILE") {
+        return Some(fs::read(&path).unwrap_or_else(|error| panic!("AUTON_MODEL_FILE {path:?}: {error}")));
+    }
+    let default = workspace().join("target/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !default.exists() {
+        fetch(&default);
+    }
+    Some(fs::read(&default).unwrap_or_else(|error| panic!("{}: {error}", default.display())))
+}
+
+/// Fetches the model by the project's own command; test programs that start together take turns.
+fn fetch(to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let lock: File =
+        OpenOptions::new().create(true).truncate(false).write(true).open(to.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if to.exists() {
+        return;
+    }
+    // A target directory of its own: the test run holds the lock of the usual one.
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--release", "-p", "xtask", "--", "model", "fetch"])
+        .current_dir(workspace())
+        .env("CARGO_TARGET_DIR", workspace().join("target/fetch"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "model fetch failed: {}", String::from_utf8_lossy(&output.stderr));
+    let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    assert!(path.exists(), "model fetch printed {}, which does not exist", path.display());
+    if path != to && !to.exists() {
+        fs::copy(&path, to).unwrap();
+    }
+}
+
+fn golden_folder() -> Option<PathBuf> {
+    let data =
+        std::env::var_os("AUTON_DATA").map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
+    let folder = data.join("golden");
+    if !folder.exists() {
+        println!("skipped: no AUTON_DATA");
         return None;
     }
-    Some(path)
+    Some(folder)
+}
+
+/// A golden JSON file, or `None` (said on stdout) where the data is absent.
+pub fn golden(name: &str) -> Option<serde_json::Value> {
+    let path = golden_folder()?.join(name);
+    Some(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+}
+
+/// Golden logits, little-endian f32.
+pub fn golden_logits(name: &str) -> Vec<f32> {
+    let bytes = fs::read(golden_folder().unwrap().join(format!("logits/{name}.f32"))).unwrap();
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// The largest difference between two vectors.
+pub fn max_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }

@@ -1,0 +1,85 @@
+//! Why a model cannot be loaded, each as one sentence.
+
+use crate::error::Quoted;
+use crate::error::TokenizerError;
+use crate::pool::PoolFull;
+use alloc::string::String;
+
+/// Why a GGUF file cannot be loaded as a model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LoadError {
+    /// A metadata key that the architecture needs is absent.
+    #[error("metadata key {key} is missing; it should be {expected}")]
+    MissingKey {
+        /// The key.
+        key: &'static str,
+        /// What it should hold.
+        expected: String,
+    },
+    /// A metadata key holds something that this engine cannot use.
+    #[error("metadata key {key} is {found}; it should be {expected}")]
+    BadKey {
+        /// The key.
+        key: &'static str,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: Quoted,
+    },
+    /// A tensor that the architecture needs is absent.
+    #[error("tensor {name} is missing; its shape should be {expected:?}")]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+        /// Its shape, columns first.
+        expected: [u64; 2],
+    },
+    /// A tensor's shape does not fit the metadata.
+    #[error("tensor {name} has shape {found:?}; it should be {expected:?}")]
+    BadShape {
+        /// The tensor.
+        name: String,
+        /// Its shape as it should be, columns first.
+        expected: [u64; 2],
+        /// Its shape as it is.
+        found: [u64; 4],
+    },
+    /// A tensor's element type is not supported in its place.
+    #[error("tensor {name} is {found}; this engine reads {expected} there")]
+    BadType {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: &'static str,
+        /// What is supported.
+        expected: &'static str,
+    },
+    /// A tensor holds an infinite or undefined scale or norm.
+    #[error("tensor {name} holds an infinite or undefined value; the file is damaged")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+    },
+    /// Vocabulary and embedding disagree.
+    #[error("the vocabulary has {tokens} tokens, but the embedding has {rows} rows")]
+    VocabularyMismatch {
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// The context asked for is not possible.
+    #[error("a context of {asked} tokens is not possible; this model takes 1 to {limit}")]
+    BadContext {
+        /// What was asked for.
+        asked: usize,
+        /// What the model was trained for.
+        limit: usize,
+    },
+    /// The tokenizer cannot be built.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The pool is too small.
+    #[error(transparent)]
+    Pool(#[from] PoolFull),
+}

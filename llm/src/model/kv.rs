@@ -1,0 +1,148 @@
+//! The key/value cache: what attention remembers of past positions.
+//!
+//! Two forms. `Integer` (the default) stores each key and value head as 14-bit integers under a float scale of
+//! its own: as small as F16, no less precise in a dot product (F16 has 11 bits), and multiplied with
+//! `pmaddwd`. `Float` stores f32, for comparisons with reference implementations.
+//!
+//! Layout: `[layer][kv head][position][head_dim]`, so that attention reads consecutive memory.
+
+use super::config::Config;
+use crate::pool::{Pool, PoolFull, Purpose};
+
+/// Largest stored magnitude. 16 weights of at most 16383 (see `attention`) times this stay below 2^31.
+pub const MAX_STORED: i32 = 8191;
+
+/// How keys and values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KvFormat {
+    /// 14-bit integers with a scale per head and position.
+    #[default]
+    Integer,
+    /// f32.
+    Float,
+}
+
+/// Keys or values of one layer and one head, all positions.
+#[derive(Clone, Copy)]
+pub enum Head<'a> {
+    /// Integers, `[position][head_dim]`, and the scale of each position.
+    Integer(&'a [i16], &'a [f32]),
+    /// Floats, `[position][head_dim]`.
+    Float(&'a [f32]),
+}
+
+/// Keys (or values) of all layers.
+struct Store<'p> {
+    integers: &'p mut [i16],
+    scales: &'p mut [f32],
+    floats: &'p mut [f32],
+}
+
+/// The cache.
+pub struct KvCache<'p> {
+    keys: Store<'p>,
+    values: Store<'p>,
+    format: KvFormat,
+    context: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+/// Bytes of the cache for each position.
+pub fn bytes_per_position(config: &Config, format: KvFormat) -> usize {
+    let heads = 2 * config.layers * config.kv_heads;
+    match format {
+        KvFormat::Integer => heads * (2 * config.head_dim + 4),
+        KvFormat::Float => heads * 4 * config.head_dim,
+    }
+}
+
+impl<'p> KvCache<'p> {
+    /// A cache for `context` positions.
+    pub fn new(
+        config: &Config,
+        context: usize,
+        format: KvFormat,
+        pool: &mut Pool<'p>,
+    ) -> Result<Self, PoolFull> {
+        let mut store = || {
+            let slots = context.saturating_mul(config.layers * config.kv_heads);
+            let values = slots.saturating_mul(config.head_dim);
+            // Every position is written before it is read, so the memory need not be zeroed.
+            let (integers, scales, floats) = match format {
+                KvFormat::Integer => (values, slots, 0),
+                KvFormat::Float => (0, 0, values),
+            };
+            Ok(Store {
+                integers: pool.take_unzeroed(Purpose::KvCache, integers)?,
+                scales: pool.take_unzeroed(Purpose::KvCache, scales)?,
+                floats: pool.take_unzeroed(Purpose::KvCache, floats)?,
+            })
+        };
+        let (keys, values) = (store()?, store()?);
+        Ok(Self { keys, values, format, context, kv_heads: config.kv_heads, head_dim: config.head_dim })
+    }
+
+    /// Positions that fit.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Stores key and value of one head at a position below [`context`](Self::context).
+    pub fn store(&mut self, layer: usize, head: usize, position: usize, key: &[f32], value: &[f32]) {
+        let slot = (layer * self.kv_heads + head) * self.context + position;
+        self.keys.store(self.format, slot, key);
+        self.values.store(self.format, slot, value);
+    }
+
+    /// Keys and values of one head.
+    pub fn head(&self, layer: usize, head: usize) -> (Head<'_>, Head<'_>) {
+        let first = (layer * self.kv_heads + head) * self.context;
+        let end = first + self.context;
+        (
+            self.keys.head(self.format, first, end, self.head_dim),
+            self.values.head(self.format, first, end, self.head_dim),
+        )
+    }
+}
+
+impl Store<'_> {
+    fn store(&mut self, format: KvFormat, slot: usize, x: &[f32]) {
+        let range = slot * x.len()..(slot + 1) * x.len();
+        match format {
+            KvFormat::Float => {
+                if let Some(to) = self.floats.get_mut(range) {
+                    to.copy_from_slice(x);
+                }
+            }
+            KvFormat::Integer => {
+                if let (Some(to), Some(scale)) = (self.integers.get_mut(range), self.scales.get_mut(slot)) {
+                    *scale = to_integers(x, MAX_STORED, to);
+                }
+            }
+        }
+    }
+
+    fn head(&self, format: KvFormat, first: usize, end: usize, head_dim: usize) -> Head<'_> {
+        let values = first * head_dim..end * head_dim;
+        match format {
+            KvFormat::Float => Head::Float(self.floats.get(values).unwrap_or_default()),
+            KvFormat::Integer => Head::Integer(
+                self.integers.get(values).unwrap_or_default(),
+                self.scales.get(first..end).unwrap_or_default(),
+            ),
+        }
+    }
+}
+
+/// Writes `round(x / scale)` with magnitudes up to `limit` and returns the scale.
+pub fn to_integers(x: &[f32], limit: i32, out: &mut [i16]) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    let largest = x.iter().fold(0.0f32, |max, v| if v.abs() > max { v.abs() } else { max });
+    let inverse = if largest > f32::MIN_POSITIVE { limit as f32 / largest } else { 0.0 };
+    for (out, x) in out.iter_mut().zip(x) {
+        let whole = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
+        *out = whole.clamp(-limit, limit) as i16;
+    }
+    largest / limit as f32
+}

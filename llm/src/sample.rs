@@ -1,0 +1,185 @@
+//! Choosing the next token from logits: greedy, or by temperature with top-k and top-p, from a seeded generator.
+//!
+//! The order of steps is top-k, temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same
+//! seed gives the same tokens on every machine.
+
+use crate::model::math::exp;
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by this; 0 (or less, or not a number) means always the most likely token.
+    pub temperature: f32,
+    /// Only this many most likely tokens are candidates; 0 means all.
+    pub top_k: usize,
+    /// Only the most likely tokens whose probabilities together reach this are candidates; 1 means all.
+    pub top_p: f32,
+    /// Start of the random sequence.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// Always the most likely token.
+    pub const fn greedy() -> Self {
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+    }
+
+    /// Temperature sampling with the usual limits (top-k 40, top-p 0.95).
+    pub const fn with_temperature(temperature: f32, seed: u64) -> Self {
+        Self { temperature, top_k: 40, top_p: 0.95, seed }
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014): one addition and a mix for each number; every seed is a good seed.
+#[derive(Debug, Clone)]
+pub struct SplitMix64(u64);
+
+impl SplitMix64 {
+    /// The sequence that begins at `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 random bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `0.0..1.0`, a multiple of 2^-24.
+    pub fn next_f32(&mut self) -> f32 {
+        (self.next_u64() >> 40) as f32 / (1 << 24) as f32
+    }
+}
+
+/// A token under consideration.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Candidate {
+    /// Its logit, then its unnormalised probability.
+    weight: f32,
+    /// Its number.
+    token: u32,
+}
+
+/// The most likely token; the lowest of equals. `None` if no logit is a number.
+pub fn argmax(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(u32, f32)> = None;
+    for (token, &logit) in (0u32..).zip(logits) {
+        if !logit.is_nan() && best.is_none_or(|(_, highest)| logit > highest) {
+            best = Some((token, logit));
+        }
+    }
+    best.map(|(token, _)| token)
+}
+
+/// Draws a token. `scratch` has room for all logits. `None` if the logits are not all finite.
+pub fn sample(
+    logits: &[f32],
+    sampling: &Sampling,
+    random: &mut SplitMix64,
+    scratch: &mut [Candidate],
+) -> Option<u32> {
+    if !logits.iter().all(|logit| logit.is_finite()) {
+        return None;
+    }
+    // NaN counts as greedy.
+    if sampling.temperature.partial_cmp(&0.0) != Some(core::cmp::Ordering::Greater) || sampling.top_k == 1 {
+        return argmax(logits);
+    }
+    let n = logits.len().min(scratch.len());
+    let candidates = &mut scratch[..n];
+    for (candidate, (token, &weight)) in candidates.iter_mut().zip((0u32..).zip(logits)) {
+        *candidate = Candidate { weight, token };
+    }
+    let likelier = |a: &Candidate, b: &Candidate| b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token));
+    let candidates = if (1..n).contains(&sampling.top_k) {
+        candidates.select_nth_unstable_by(sampling.top_k - 1, likelier);
+        &mut candidates[..sampling.top_k]
+    } else {
+        candidates
+    };
+    candidates.sort_unstable_by(likelier);
+
+    let highest = candidates.first()?.weight;
+    let mut total = 0.0f32;
+    for candidate in candidates.iter_mut() {
+        candidate.weight = exp((candidate.weight - highest) / sampling.temperature);
+        total += candidate.weight;
+    }
+    let (mut kept, mut kept_total) = (0, 0.0f32);
+    for candidate in candidates.iter() {
+        kept += 1;
+        kept_total += candidate.weight;
+        if kept_total >= sampling.top_p * total {
+            break;
+        }
+    }
+    let mut left = random.next_f32() * kept_total;
+    for candidate in &candidates[..kept] {
+        left -= candidate.weight;
+        if left < 0.0 {
+            return Some(candidate.token);
+        }
+    }
+    // Rounding may leave a remainder: the last candidate's.
+    candidates[..kept].last().map(|candidate| candidate.token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use bytemuck::Zeroable;
+
+    fn draw(logits: &[f32], sampling: &Sampling, times: usize) -> Vec<usize> {
+        let mut counts = alloc::vec![0; logits.len()];
+        let mut scratch = alloc::vec![Candidate::zeroed(); logits.len()];
+        let mut random = SplitMix64::new(sampling.seed);
+        for _ in 0..times {
+            counts[sample(logits, sampling, &mut random, &mut scratch).unwrap() as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn splitmix64_reference_values() {
+        // Outputs of the authors' C code for seed 1234567.
+        let mut random = SplitMix64::new(1_234_567);
+        let first: Vec<u64> = (0..3).map(|_| random.next_u64()).collect();
+        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
+    #[test]
+    fn greedy_takes_the_lowest_of_equals() {
+        assert_eq!(argmax(&[1.0, 3.0, f32::NAN, 3.0]), Some(1));
+        assert_eq!(argmax(&[f32::NAN]), None);
+        assert_eq!(draw(&[0.0, 2.0, 2.0], &Sampling::greedy(), 5), [0, 5, 0]);
+    }
+
+    #[test]
+    fn frequencies_follow_the_probabilities() {
+        // ln of 0.5, 0.3, 0.2
+        let logits = [-core::f32::consts::LN_2, -1.203_972_8, -1.609_438];
+        let all = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 7 };
+        for (count, p) in draw(&logits, &all, 10_000).into_iter().zip([0.5, 0.3, 0.2]) {
+            // Four standard deviations of a binomial.
+            assert!((count as f64 - 10_000.0 * p).abs() < 4.0 * (10_000.0 * p * (1.0 - p)).sqrt());
+        }
+        assert_eq!(draw(&logits, &Sampling { top_k: 2, ..all }, 1000)[2], 0);
+        assert_eq!(draw(&logits, &Sampling { top_p: 0.45, ..all }, 1000), [1000, 0, 0]);
+        assert_eq!(draw(&logits, &Sampling { top_p: 0.7, ..all }, 1000)[2], 0);
+        assert_eq!(draw(&logits, &all, 50), draw(&logits, &all, 50));
+    }
+
+    #[test]
+    fn damaged_logits_are_reported() {
+        let mut scratch = [Candidate::zeroed(); 2];
+        for bad in [f32::NAN, f32::INFINITY] {
+            let chosen = sample(&[0.0, bad], &Sampling::greedy(), &mut SplitMix64::new(0), &mut scratch);
+            assert_eq!(chosen, None);
+        }
+    }
+}
