@@ -6,12 +6,12 @@
 //! `class_code` is the class triple in one number; `kind` is io, mem32 or mem64.
 
 use super::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN};
-use crate::device_names;
 use crate::json;
 use crate::system::{PciBar, PciBarKind, PciDevice};
 use crate::units::exact_bytes;
 use alloc::format;
 use alloc::string::{String, ToString};
+use llm::knowledge::pci;
 
 pub const LSPCI: Command = Command {
     name: "lspci",
@@ -55,10 +55,10 @@ fn address(d: &PciDevice) -> String {
 }
 
 fn line(d: &PciDevice) -> String {
-    let class = device_names::class(d.class, d.subclass)
+    let class = pci::class_name(d.class, d.subclass)
         .map_or_else(|| format!("Class {:02x}{:02x}", d.class, d.subclass), ToString::to_string);
-    let vendor = device_names::vendor(d.vendor_id).unwrap_or("Unknown vendor");
-    let device = device_names::device(d.vendor_id, d.device_id).unwrap_or("Unknown device");
+    let vendor = pci::vendor(d.vendor_id).unwrap_or("Unknown vendor");
+    let device = pci::device(d.vendor_id, d.device_id).unwrap_or("Unknown device");
     let revision = if d.revision == 0 { String::new() } else { format!(" (rev {:02x})", d.revision) };
     format!("{} {class}: {vendor} {device} [{:04x}:{:04x}]{revision}\n", address(d), d.vendor_id, d.device_id)
 }
@@ -66,9 +66,8 @@ fn line(d: &PciDevice) -> String {
 fn details(d: &PciDevice) -> String {
     let mut text = String::new();
     if let Some((vendor, id)) = d.subsystem {
-        let vendor_name = device_names::vendor(vendor).unwrap_or("Unknown vendor");
-        let name =
-            device_names::subsystem(d.vendor_id, d.device_id, vendor, id).unwrap_or("Unknown subsystem");
+        let vendor_name = pci::vendor(vendor).unwrap_or("Unknown vendor");
+        let name = pci::subsystem(d.vendor_id, d.device_id, vendor, id).unwrap_or("Unknown subsystem");
         text.push_str(&format!("        Subsystem: {vendor_name} {name} [{vendor:04x}:{id:04x}]\n"));
     }
     for bar in &d.bars {
@@ -96,15 +95,15 @@ fn memory(bar: &PciBar, bits: u8, prefetchable: bool) -> String {
 
 fn as_json(o: &mut json::Object<'_>, d: &PciDevice) {
     o.text("address", &address(d)).number("vendor_id", d.vendor_id).number("device_id", d.device_id);
-    o.text_or_null("vendor", device_names::vendor(d.vendor_id));
-    o.text_or_null("device", device_names::device(d.vendor_id, d.device_id));
+    o.text_or_null("vendor", pci::vendor(d.vendor_id));
+    o.text_or_null("device", pci::device(d.vendor_id, d.device_id));
     let code = u32::from_be_bytes([0, d.class, d.subclass, d.interface]);
-    o.number("class_code", code).text_or_null("class", device_names::class(d.class, d.subclass));
+    o.number("class_code", code).text_or_null("class", pci::class_name(d.class, d.subclass));
     o.number("revision", d.revision);
     match d.subsystem {
         Some((vendor, id)) => o.object("subsystem", |o| {
             o.number("vendor_id", vendor).number("device_id", id);
-            o.text_or_null("name", device_names::subsystem(d.vendor_id, d.device_id, vendor, id));
+            o.text_or_null("name", pci::subsystem(d.vendor_id, d.device_id, vendor, id));
         }),
         None => o.null("subsystem"),
     };

