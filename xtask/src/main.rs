@@ -1,2 +1,189 @@
-//! skeleton
-fn main() {}
+//! The command line of `cargo run` and `cargo xtask`.
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use xtask::kernel_image::{self, Variant};
+use xtask::model::fetch;
+use xtask::qemu::{Boot, Machine};
+use xtask::{bench, ci, datactl, fuzz, image, run, size, soak};
+
+/// Builds, runs, tests and measures the AUTON kernel.
+#[derive(Parser)]
+#[command(name = "cargo xtask", arg_required_else_help = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the kernel in QEMU (the default). With standard input not a terminal, commands are read from it.
+    ///
+    /// AUTON_MODEL=path.gguf embeds another model, AUTON_MODEL=none none.
+    Run(RunArguments),
+    /// The language model that the kernel is built with.
+    Model {
+        #[command(subcommand)]
+        command: ModelCommand,
+    },
+    /// Make a bootable ISO (BIOS and UEFI) with GRUB; prints its path.
+    Image {
+        /// The kernel's command line.
+        #[arg(long, default_value = "")]
+        append: String,
+    },
+    /// Print the kernel's size for every combination of features, and with the model.
+    Size,
+    /// Measure.
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+    /// Queries and thread churn together in one long boot; prints what it counted.
+    Soak {
+        /// How long to go on.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+    /// Run a fuzz target, such as `gguf`.
+    Fuzz {
+        /// Its name.
+        target: String,
+        /// Executions.
+        #[arg(long, default_value_t = 10_000_000)]
+        runs: u64,
+        /// Start of the random sequence.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Everything that .ci/run checks.
+    Ci,
+    /// Talk to a running kernel's control plane (`run --control-socket PATH`).
+    Datactl {
+        /// The Unix socket.
+        #[arg(long)]
+        socket: PathBuf,
+        #[command(subcommand)]
+        command: datactl::Command,
+    },
+}
+
+#[derive(Args, Default)]
+struct RunArguments {
+    /// Memory of the machine.
+    #[arg(long, default_value = "1G")]
+    memory: String,
+    /// Number of CPUs.
+    #[arg(long, default_value_t = 2)]
+    smp: u32,
+    /// CPU model, as `qemu-system-x86_64 -cpu help` lists them.
+    #[arg(long, default_value = "max")]
+    cpu: String,
+    /// Words added to the kernel's command line.
+    #[arg(long, default_value = "")]
+    append: String,
+    /// A GGUF passed as ramdisk; it takes precedence over the embedded model.
+    #[arg(long)]
+    initrd: Option<PathBuf>,
+    /// Boot from an ISO by GRUB instead of directly.
+    #[arg(long)]
+    iso: bool,
+    /// Under UEFI firmware (with --iso).
+    #[arg(long, requires = "iso")]
+    uefi: bool,
+    /// Serve the control plane's serial line on this Unix socket.
+    #[arg(long)]
+    control_socket: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum ModelCommand {
+    /// Download the default model if need be; prints its path.
+    Fetch,
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// The engine on this host, beside llama.cpp.
+    Llm {
+        /// The model (default: the pinned one).
+        #[arg(long)]
+        model: Option<PathBuf>,
+        /// Runs of each; the median counts.
+        #[arg(long, default_value_t = 5)]
+        repetitions: usize,
+        /// Leave llama.cpp out.
+        #[arg(long)]
+        alone: bool,
+    },
+    /// The booted kernel: boot time, tokens per second.
+    Kernel {
+        /// Boots; the median counts.
+        #[arg(long, default_value_t = 3)]
+        repetitions: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Option<Command>) -> Result<()> {
+    let command = match command {
+        Some(command) => command,
+        None => match Arguments::parse_from(["cargo xtask", "run"]).command {
+            Some(command) => command,
+            None => bail!("`run` is a command"),
+        },
+    };
+    match command {
+        Command::Run(arguments) => start(arguments),
+        Command::Model { command: ModelCommand::Fetch } => {
+            println!("{}", fetch::fetch()?.display());
+            Ok(())
+        }
+        Command::Image { append } => {
+            let kernel = kernel_image::build(&Variant::from_environment())?;
+            println!("{}", image::build(&kernel, &append)?.display());
+            Ok(())
+        }
+        Command::Size => size::print_table(),
+        Command::Bench { command: BenchCommand::Llm { model, repetitions, alone } } => {
+            bench::llm::bench(model.as_deref(), repetitions, !alone)
+        }
+        Command::Bench { command: BenchCommand::Kernel { repetitions } } => bench::kernel::bench(repetitions),
+        Command::Soak { minutes } => soak::soak(minutes),
+        Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
+        Command::Ci => ci::ci(),
+        Command::Datactl { socket, command } => datactl::run(&socket, &command),
+    }
+}
+
+fn start(arguments: RunArguments) -> Result<()> {
+    // A panic ends QEMU with a status of its own, unless the user's words say otherwise: the last one counts.
+    let append = format!("panic=exit {}", arguments.append).trim().to_owned();
+    let kernel = kernel_image::build(&Variant::from_environment())?;
+    let boot = if arguments.iso {
+        Boot::Iso { image: image::build(&kernel, &append)?, uefi: arguments.uefi }
+    } else {
+        Boot::Kernel(kernel.clone())
+    };
+    run::run(&Machine {
+        boot,
+        memory: arguments.memory,
+        cpus: arguments.smp,
+        cpu_model: arguments.cpu,
+        append,
+        initrd: arguments.initrd,
+        control_socket: arguments.control_socket,
+        ..Machine::boot_kernel(&kernel)
+    })
+}

@@ -1,0 +1,170 @@
+//! The peer: llama.cpp's own `llama-bench`, built from the source that the Python package carries.
+//!
+//! It is built in the user's cache folder, outside the repository, with explicit instruction-set flags: what
+//! `GGML_NATIVE` chooses crashes on some machines with AMX.
+
+use crate::machine_report::cpu_flags;
+use crate::model::fetch::write_atomically;
+use crate::workspace::{created, find_program, run, user_cache_dir};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Version of the `llama-cpp-python` sdist.
+pub const VERSION: &str = "0.3.36";
+
+/// Tokens per second, as `llama-bench` reports them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Processing the prompt.
+    pub prefill: f64,
+    /// Generating.
+    pub decode: f64,
+}
+
+/// The path of `llama-bench`; builds it the first time (some minutes).
+pub fn build() -> Result<PathBuf> {
+    let cache =
+        user_cache_dir().context("llama.cpp is built in ~/.cache/auton, and that cannot be written")?;
+    let home = created(cache.join(format!("llama.cpp-{VERSION}")))?;
+    let (program, stamp) = (home.join("build/bin/llama-bench"), home.join("flags"));
+    let flags = flags_for(&cpu_flags());
+    if program.is_file() && std::fs::read_to_string(&stamp).is_ok_and(|built| built == flags.join(" ")) {
+        return Ok(program);
+    }
+    let source = source(&home)?;
+    let cmake = cmake(&cache)?;
+    let build = home.join("build");
+    eprintln!("building llama.cpp in {} (once)", build.display());
+    let progress = |command: &mut Command| run(command.stdin(Stdio::null()).stdout(std::io::stderr()));
+    progress(Command::new(&cmake).arg("-S").arg(source).arg("-B").arg(&build).args(&flags))?;
+    progress(Command::new(&cmake).arg("--build").arg(&build).args([
+        "--target",
+        "llama-bench",
+        "--parallel",
+    ]))?;
+    write_atomically(&stamp, flags.join(" ").as_bytes())?;
+    Ok(program)
+}
+
+/// One run of `llama-bench`: prompt of `prompt` tokens, then, apart, `generated` tokens.
+pub fn measure(
+    program: &Path,
+    model: &Path,
+    threads: usize,
+    prompt: usize,
+    generated: usize,
+) -> Result<Rates> {
+    let output = Command::new(program)
+        .arg("-m")
+        .arg(model)
+        .args(["-t", &threads.to_string(), "-p", &prompt.to_string(), "-n", &generated.to_string()])
+        .args(["-r", "1", "-o", "json"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .context("llama-bench cannot be started")?;
+    if !output.status.success() {
+        bail!("llama-bench failed ({})", output.status);
+    }
+    parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn parse(json: &str) -> Result<Rates> {
+    let tests: serde_json::Value = serde_json::from_str(json).context("llama-bench printed no JSON")?;
+    let rate = |key: &str| {
+        let tests = tests.as_array()?;
+        tests.iter().find(|test| test[key].as_u64().is_some_and(|n| n > 0))?["avg_ts"].as_f64()
+    };
+    match (rate("n_prompt"), rate("n_gen")) {
+        (Some(prefill), Some(decode)) => Ok(Rates { prefill, decode }),
+        _ => bail!("llama-bench printed no rates"),
+    }
+}
+
+/// CMake's options for a CPU with `cpu_flags`.
+fn flags_for(cpu_flags: &[String]) -> Vec<String> {
+    let fixed = [
+        "CMAKE_BUILD_TYPE=Release",
+        "BUILD_SHARED_LIBS=OFF",
+        "GGML_NATIVE=OFF",
+        "GGML_AMX_TILE=OFF",
+        "GGML_AMX_INT8=OFF",
+        "GGML_AMX_BF16=OFF",
+        "GGML_CCACHE=OFF",
+        "LLAMA_OPENSSL=OFF",
+        "LLAMA_BUILD_TESTS=OFF",
+        "LLAMA_BUILD_EXAMPLES=OFF",
+        "LLAMA_BUILD_SERVER=OFF",
+        "LLAMA_BUILD_APP=OFF",
+    ];
+    let chosen = [
+        ("GGML_SSE42", "sse4_2"),
+        ("GGML_AVX", "avx"),
+        ("GGML_AVX2", "avx2"),
+        ("GGML_BMI2", "bmi2"),
+        ("GGML_FMA", "fma"),
+        ("GGML_F16C", "f16c"),
+        ("GGML_AVX512", "avx512bw"),
+        ("GGML_AVX512_VNNI", "avx512_vnni"),
+        ("GGML_AVX512_VBMI", "avx512vbmi"),
+    ]
+    .map(|(option, flag)| {
+        let value = if cpu_flags.iter().any(|have| have == flag) { "ON" } else { "OFF" };
+        format!("{option}={value}")
+    });
+    fixed.into_iter().map(str::to_owned).chain(chosen).map(|option| format!("-D{option}")).collect()
+}
+
+/// The unpacked source of llama.cpp; downloads the sdist where it is missing.
+fn source(home: &Path) -> Result<PathBuf> {
+    let source = home.join(format!("llama_cpp_python-{VERSION}/vendor/llama.cpp"));
+    if !source.join("CMakeLists.txt").is_file() {
+        let requirement = format!("llama-cpp-python=={VERSION}");
+        pip(&["download", "--no-deps", "--no-binary", "llama-cpp-python", &requirement], "--dest", home)?;
+        let archive = home.join(format!("llama_cpp_python-{VERSION}.tar.gz"));
+        run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(home).stdin(Stdio::null()))?;
+        std::fs::remove_file(archive)?;
+    }
+    Ok(source)
+}
+
+/// CMake from `PATH`, else from PyPI into the cache folder.
+fn cmake(cache: &Path) -> Result<PathBuf> {
+    if let Some(installed) = find_program("cmake") {
+        return Ok(installed);
+    }
+    let folder = cache.join("cmake");
+    let program = folder.join("cmake/data/bin/cmake");
+    if !program.is_file() {
+        pip(&["install", "--no-deps", "--quiet", "cmake"], "--target", &folder)?;
+    }
+    Ok(program)
+}
+
+fn pip(arguments: &[&str], place: &str, folder: &Path) -> Result<()> {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip"]).args(arguments).arg(place).arg(folder);
+    run(pip.stdin(Stdio::null()).stdout(std::io::stderr()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_cpu_has_is_turned_on() {
+        let flags = flags_for(&["avx".to_owned(), "avx2".to_owned()]);
+        assert!(flags.contains(&"-DGGML_AVX2=ON".to_owned()));
+        assert!(flags.contains(&"-DGGML_AVX512=OFF".to_owned()));
+        assert!(flags.contains(&"-DGGML_NATIVE=OFF".to_owned()));
+    }
+
+    #[test]
+    fn rates_are_read() {
+        let json = r#"[{"n_prompt": 512, "n_gen": 0, "avg_ts": 169.5}, {"n_prompt": 0, "n_gen": 128, "avg_ts": 58.25}]"#;
+        assert_eq!(parse(json).unwrap(), Rates { prefill: 169.5, decode: 58.25 });
+        assert!(parse("[]").is_err());
+        assert!(parse("ggml: out of memory").is_err());
+    }
+}

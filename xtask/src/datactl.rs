@@ -1,0 +1,135 @@
+//! `cargo xtask datactl`: asks a running kernel over its control plane, a second serial line that
+//! `cargo xtask run --control-socket PATH` serves on a Unix socket.
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+use control::{Client, Reply};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Whether the kernel answers, and how fast.
+    Ping,
+    /// Uptime, memory, CPUs and model.
+    Status,
+}
+
+/// Sends one request to the kernel behind `socket` and prints its answer.
+pub fn run(socket: &Path, command: &Command) -> Result<()> {
+    let stream = UnixStream::connect(socket)
+        .with_context(|| format!("{} does not take connections; is the kernel running?", socket.display()))?;
+    println!("{}", ask(stream, *command, PATIENCE)?);
+    Ok(())
+}
+
+fn ask(mut stream: UnixStream, command: Command, patience: Duration) -> Result<String> {
+    // Answers to an earlier client may still arrive; theirs have other numbers.
+    let mut client = Client::starting_after(std::process::id().wrapping_mul(1000));
+    let asked = Instant::now();
+    let id = match command {
+        Command::Ping => client.ping(u64::from(std::process::id())),
+        Command::Status => client.status(),
+    };
+    stream.write_all(client.outgoing()).context("the request cannot be sent")?;
+    client.sent(client.outgoing().len());
+    let mut buffer = [0; 1024];
+    let mut answer = None;
+    while answer.is_none() {
+        let left = patience.saturating_sub(asked.elapsed());
+        if left.is_zero() {
+            bail!("the kernel did not answer within {patience:?}");
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => bail!("the connection was closed before an answer came"),
+            Ok(n) => client.receive(&buffer[..n], |from, reply| {
+                if from == id {
+                    answer = Some(reply);
+                }
+            }),
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error).context("the connection broke"),
+        }
+    }
+    match answer {
+        Some(reply) => describe(reply, asked.elapsed()),
+        None => bail!("no answer came"),
+    }
+}
+
+fn describe(reply: Reply, took: Duration) -> Result<String> {
+    match reply {
+        Reply::Pong(_) => Ok(format!("answered in {:.1} ms", took.as_secs_f64() * 1e3)),
+        Reply::Status(status) => {
+            let model = if status.model_name.is_empty() { "none" } else { &status.model_name };
+            Ok(format!(
+                "kernel   {}\nuptime   {:.1} s\nmemory   {} MiB free of {} MiB\nCPUs     {}\nmodel    {model} ({:?})",
+                status.kernel,
+                status.uptime_ns as f64 / 1e9,
+                status.memory_free >> 20,
+                status.memory_total >> 20,
+                status.cpus,
+                status.model,
+            ))
+        }
+        Reply::Refused { text, .. } => bail!("the kernel refused: {text}"),
+        other => bail!("the kernel gave an answer that does not belong to this request: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::{Keys, ModelState, Request, Session, Status};
+
+    /// The kernel's end of a socket, answering requests until the other end closes.
+    fn kernel(mut stream: UnixStream) {
+        let mut session = Session::new(Keys::default());
+        let mut buffer = [0; 256];
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            let mut requests = Vec::new();
+            session.receive(&buffer[..n], |request| requests.push(request));
+            for request in requests {
+                if let Request::Status { id } = request {
+                    let status = Status {
+                        uptime_ns: 2_500_000_000,
+                        memory_total: 1 << 30,
+                        memory_free: 1 << 29,
+                        cpus: 2,
+                        model: ModelState::None,
+                        model_name: String::new(),
+                        kernel: "0.1.0".to_owned(),
+                    };
+                    session.reply(id, &Reply::Status(status)).unwrap();
+                }
+            }
+            stream.write_all(session.outgoing()).unwrap();
+            session.sent(session.outgoing().len());
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_asked() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let kernel = std::thread::spawn(move || kernel(theirs));
+        let text = ask(ours.try_clone().unwrap(), Command::Status, PATIENCE).unwrap();
+        assert!(text.contains("512 MiB free of 1024 MiB") && text.contains("uptime   2.5 s"), "{text}");
+        assert!(ask(ours, Command::Ping, PATIENCE).unwrap().starts_with("answered in"));
+        kernel.join().unwrap();
+    }
+
+    #[test]
+    fn silence_has_an_end() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = ask(ours, Command::Ping, Duration::from_millis(20)).unwrap_err().to_string();
+        assert!(error.contains("did not answer"), "{error}");
+    }
+}

@@ -1,0 +1,55 @@
+//! A bootable ISO: the kernel with GRUB, for machines with a BIOS and with UEFI alike.
+
+use crate::packages;
+use crate::workspace::{Workspace, created, run};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Makes an ISO of `kernel` (by Multiboot2) with its command line; the image's path: `<kernel's name>.iso`.
+pub fn build(kernel: &Path, command_line: &str) -> Result<PathBuf> {
+    packages::ensure(&packages::GRUB)?;
+    let name = kernel.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let auton = Workspace::find().auton_dir()?;
+    let tree = auton.join(format!("{name}.iso-tree"));
+    let grub = created(tree.join("boot/grub"))?;
+    std::fs::copy(kernel, tree.join("boot/auton.elf"))
+        .with_context(|| format!("{} cannot be copied into the ISO", kernel.display()))?;
+    std::fs::write(grub.join("grub.cfg"), configuration(command_line))?;
+    let image = auton.join(format!("{name}.iso"));
+    run(Command::new("grub-mkrescue")
+        .arg("--output")
+        .arg(&image)
+        // A small core: what the configuration uses, and nothing of themes, fonts or translations.
+        .args(["--fonts=", "--themes=", "--locales="])
+        .arg(&tree)
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr()))
+    .context("the ISO cannot be made")?;
+    std::fs::remove_dir_all(&tree)?;
+    Ok(image)
+}
+
+/// `grub.cfg`: serial and screen, no menu to wait at.
+fn configuration(command_line: &str) -> String {
+    format!(
+        "serial --unit=0 --speed=115200\n\
+         terminal_input serial console\n\
+         terminal_output serial console\n\
+         set timeout=0\n\
+         set default=0\n\
+         menuentry \"AUTON\" {{\n    multiboot2 /boot/auton.elf {command_line}\n    boot\n}}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_reaches_the_kernel() {
+        let text = configuration("panic=exit log=debug");
+        assert!(text.contains("multiboot2 /boot/auton.elf panic=exit log=debug\n"), "{text}");
+        assert!(text.contains("set timeout=0\n"));
+    }
+}
