@@ -11,6 +11,7 @@ mod ksyms;
 mod log;
 mod mem_functions;
 mod memory;
+mod services;
 mod sync;
 mod tasks;
 
@@ -57,7 +58,14 @@ fn init(boot: &BootInfo) {
     if let Some(level) = boot::option("log") {
         log::set_level(level);
     }
-    ::log::info!("Init: System ready {}", boot.ramdisk_len);
+    services::start(boot);
+    let ours = arch::time::tsc() - boot::first_instruction_tsc();
+    ::log::info!("Boot: {} ms since the first instruction", arch::time::ticks_to_nanos(ours) / 1_000_000);
+    ::log::info!("Init: System ready");
+    services::selftests::run_from_command_line();
+    if let Err(error) = services::console::start() {
+        panic!("cannot start the shell: {error}");
+    }
 }
 
 #[panic_handler]

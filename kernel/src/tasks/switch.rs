@@ -83,6 +83,13 @@ fn make_runnable(task: &Task, why: Enqueue) {
     let Some(target) = percpu::by_index(task.cpu) else { return };
     let preempts = with_queue(task.cpu, |queue| {
         let now = uptime_nanos();
+        // Stable: `schedule` changes it only under this lock.
+        let running = target.current();
+        if !running.idle {
+            // First, or the newcomer would be measured against a queue that is up to a slice old.
+            let ran = running.entity.lock().account(now);
+            queue.run.charge(running.id, ran, now);
+        }
         {
             let mut entity = task.entity.lock();
             entity.wake(now);
@@ -91,14 +98,7 @@ fn make_runnable(task: &Task, why: Enqueue) {
                 return false;
             }
         }
-        // Stable: `schedule` changes it only under this lock.
-        let running = target.current();
-        if running.idle {
-            return true;
-        }
-        let ran = running.entity.lock().account(now);
-        queue.run.charge(running.id, ran, now);
-        queue.run.should_preempt(task.id, Some(running.id), now)
+        running.idle || queue.run.should_preempt(task.id, Some(running.id), now)
     });
     if preempts == Some(true) {
         target.reschedule.store(true, Ordering::Relaxed);
@@ -123,7 +123,9 @@ pub fn schedule(cpu: &Cpu, yielded: bool) -> *const TrapFrame {
     let Some(queue) = guard.as_mut() else { return previous.frame() };
 
     let must_leave = yielded || previous.state() != State::Running;
-    let asked = cpu.reschedule.load(Ordering::Relaxed) || now >= cpu.slice_end.load(Ordering::Relaxed);
+    let budget_is_due = queue.run.next_event().is_some_and(|at| at <= now);
+    let slice_is_over = now >= cpu.slice_end.load(Ordering::Relaxed);
+    let asked = cpu.reschedule.load(Ordering::Relaxed) || slice_is_over || budget_is_due;
     let may_leave = cpu.preempt_off.load(Ordering::Relaxed) == 0;
     let idle_with_work = previous.idle && !queue.run.is_empty();
     if !must_leave && !(may_leave && (asked || idle_with_work)) {
