@@ -136,7 +136,7 @@ impl Uart {
     }
 
     /// The oldest byte not read yet.
-    fn pop(&self) -> Option<u8> {
+    pub fn pop(&self) -> Option<u8> {
         let mut received = self.received.lock();
         let byte = received.ring.pop();
         self.resume(&mut received);

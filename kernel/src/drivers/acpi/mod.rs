@@ -18,6 +18,7 @@ use conquer_once::spin::OnceCell;
 use tables::{Physical, Tables};
 
 struct Machine {
+    tables: Option<Tables>,
     platform: Platform,
     ecam: Vec<Ecam>,
     power: Power,
@@ -61,27 +62,33 @@ fn read(rsdp: Option<u64>) -> Machine {
         Ok(tables) => tables,
         Err(error) => {
             log::warn!("ACPI: {error}");
-            return Machine { platform: Platform::default(), ecam: Vec::new(), power: Power::default() };
+            return Machine {
+                tables: None,
+                platform: Platform::default(),
+                ecam: Vec::new(),
+                power: Power::default(),
+            };
         }
     };
     for table in tables.iter() {
         log::debug!("ACPI: {} {} bytes", table.get(..4).unwrap_or(&[]).escape_ascii(), table.len());
     }
-    let machine = machine(&tables);
+    let machine = machine(tables);
     log::info!(
         "ACPI: {} tables, {} CPUs, {} I/O APICs",
-        tables.iter().count(),
+        machine.tables.iter().flat_map(Tables::iter).count(),
         machine.platform.cpus.iter().filter(|cpu| cpu.enabled).count(),
         machine.platform.ioapics.len()
     );
     machine
 }
 
-fn machine(tables: &Tables) -> Machine {
+fn machine(tables: Tables) -> Machine {
     Machine {
         platform: tables.get(b"APIC").map(Platform::from_madt).unwrap_or_default(),
         ecam: tables.get(b"MCFG").map(Ecam::from_mcfg).unwrap_or_default(),
-        power: Power::from_tables(tables),
+        power: Power::from_tables(&tables),
+        tables: Some(tables),
     }
 }
 
@@ -100,6 +107,11 @@ pub fn platform() -> &'static Platform {
 /// Memory-mapped PCI configuration spaces.
 pub fn ecam() -> &'static [Ecam] {
     MACHINE.get().map_or(&[], |machine| &machine.ecam)
+}
+
+/// All tables, if there are any.
+pub fn tables() -> Option<&'static Tables> {
+    MACHINE.get().and_then(|machine| machine.tables.as_ref())
 }
 
 /// How to switch off and restart.

@@ -185,31 +185,26 @@ pub struct Power {
 }
 
 impl Power {
-    /// Reads the FADT (5.2.9) and looks for `\_S5`.
+    /// Reads the FADT, and the S5 sleep types from the DSDT and the SSDTs.
     pub fn from_tables(tables: &Tables) -> Self {
-        let Some(fadt) = tables.get(b"FACP") else { return Self::default() };
+        let definition_blocks = tables.all(b"DSDT").chain(tables.all(b"SSDT"));
+        tables.get(b"FACP").map(|fadt| Self::from_fadt(fadt, definition_blocks)).unwrap_or_default()
+    }
+
+    /// Reads the FADT (5.2.9) and looks for `\_S5` in the definition blocks.
+    pub fn from_fadt<'a>(fadt: &[u8], mut definition_blocks: impl Iterator<Item = &'a [u8]>) -> Self {
         let revision = fadt.get(8).copied().unwrap_or(0);
         let flags = u32_at(fadt, 112).unwrap_or(0);
         let hardware_reduced = flags & 1 << 20 != 0;
-        let pm1 = |wide: usize, narrow: usize| {
-            let narrow =
-                || u32_at(fadt, narrow).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
-            Register::read(fadt, wide).or_else(|| narrow().map(Register::Port))
-        };
-        let definition_blocks = tables.get(b"DSDT").into_iter().chain(tables.all(b"SSDT"));
-        let enable = || {
-            let port =
-                u32_at(fadt, 48).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0)?;
-            let value = fadt.get(52).copied().filter(|&value| value != 0)?;
-            Some((port, value))
-        };
+        let port = |at| u32_at(fadt, at).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
+        let pm1 = |wide, narrow| Register::read(fadt, wide).or_else(|| port(narrow).map(Register::Port));
+        let enable = || Some((port(48)?, fadt.get(52).copied().filter(|&value| value != 0)?));
+        let reset = || Some((Register::read(fadt, 116)?, *fadt.get(128)?));
         Self {
             pm1_control: if hardware_reduced { [None; 2] } else { [pm1(172, 64), pm1(184, 68)] },
             sleep_control: if hardware_reduced { Register::read(fadt, 244) } else { None },
-            s5: definition_blocks.filter_map(|table| super::aml::sleep_types(table.get(HEADER..)?)).next(),
-            reset: (revision >= 2 && flags & 1 << 10 != 0)
-                .then(|| Some((Register::read(fadt, 116)?, *fadt.get(128)?)))
-                .flatten(),
+            s5: definition_blocks.find_map(|table| super::aml::sleep_types(table.get(HEADER..)?)),
+            reset: if revision >= 2 && flags & 1 << 10 != 0 { reset() } else { None },
             acpi_enable: if hardware_reduced { None } else { enable() },
         }
     }

@@ -1,0 +1,92 @@
+//! The control plane on COM2: a program outside asks, the kernel answers.
+//!
+//! No tokens are given out yet, so pings and status questions are answered and inference is refused by the session.
+
+use super::slm;
+use crate::arch::{percpu, time};
+use crate::drivers::serial::COM2;
+use crate::memory::frames;
+use crate::tasks::{self, SpawnError};
+use alloc::vec::Vec;
+use control::{Keys, ModelState, Reason, Reply, Request, Session, Status};
+use shell::slm::SlmState;
+
+/// A frame that was begun is given up after this silence.
+const SILENCE_NANOS: u64 = 1_000_000_000;
+/// Bytes taken from the port at once.
+const PIECE: usize = 256;
+
+/// Starts the thread, if there is a COM2.
+pub fn start() -> Result<(), SpawnError> {
+    if COM2.is_present() {
+        tasks::spawn("control", tasks::Options::default(), serve)?;
+    }
+    Ok(())
+}
+
+fn serve() {
+    let mut session = Session::new(Keys::default());
+    // Whether a frame may have been begun: only then is there something to give up.
+    let mut fresh = false;
+    loop {
+        let mut requests = Vec::new();
+        let deadline = fresh.then(|| time::uptime_nanos().saturating_add(SILENCE_NANOS));
+        match COM2.read(deadline) {
+            Some(first) => {
+                let mut bytes = heapless::Vec::<u8, PIECE>::new();
+                let _ = bytes.push(first);
+                while let (false, Some(byte)) = (bytes.is_full(), COM2.pop()) {
+                    let _ = bytes.push(byte);
+                }
+                session.receive(&bytes, |request| requests.push(request));
+                fresh = true;
+            }
+            None => {
+                session.idle(|request| requests.push(request));
+                fresh = false;
+            }
+        }
+        for request in requests {
+            answer(&mut session, request);
+            send(&mut session);
+        }
+        send(&mut session);
+    }
+}
+
+fn answer(session: &mut Session, request: Request) {
+    let (id, reply) = match request {
+        Request::Status { id } => (id, Reply::Status(status())),
+        Request::Infer { id, .. } | Request::Cancel { id } => {
+            let text = "this kernel takes questions on its console only";
+            (id, Reply::Refused { reason: Reason::Denied, text: text.into() })
+        }
+    };
+    if let Err(error) = session.reply(id, &reply) {
+        log::warn!("control: {error}");
+    }
+}
+
+fn send(session: &mut Session) {
+    let len = session.outgoing().len();
+    COM2.write(session.outgoing());
+    session.sent(len);
+}
+
+fn status() -> Status {
+    let memory = frames::stats();
+    let slm = slm::status();
+    Status {
+        uptime_ns: time::uptime_nanos(),
+        memory_total: memory.total_bytes(),
+        memory_free: memory.free_bytes(),
+        cpus: u16::try_from(percpu::count()).unwrap_or(u16::MAX),
+        model: match (&slm.state, &slm.model) {
+            (SlmState::Loaded, _) => ModelState::Ready,
+            (SlmState::Unloaded { .. }, Some(_)) if slm::load_failed() => ModelState::Failed,
+            _ => ModelState::None,
+        },
+        model_name: slm.model.map(|model| model.name).unwrap_or_default(),
+        kernel: env!("CARGO_PKG_VERSION").into(),
+    }
+}

@@ -1,0 +1,36 @@
+//! The long-running threads that wire the libraries together, one file per loop.
+//!
+//! Boot order: [`start`] after all CPUs run, then [`selftests::run_from_command_line`], then [`console::start`].
+
+mod clock;
+pub mod console;
+mod control;
+#[cfg(feature = "ai-ops")]
+mod insights;
+#[cfg(feature = "llm")]
+mod parallel;
+mod processor;
+pub mod selftests;
+pub mod slm;
+mod system;
+
+use crate::tasks::SpawnError;
+use bootloader_api::BootInfo;
+
+/// Starts everything but the shell: the model (which is loaded when this returns), the control plane, the sampler.
+/// In a thread, with interrupts on. A service that cannot start is logged and missing, no more.
+pub fn start(boot: &BootInfo) {
+    system::init(boot);
+    #[cfg(feature = "llm")]
+    report("model workers", parallel::start());
+    report("model", slm::start(boot));
+    #[cfg(feature = "ai-ops")]
+    report("metrics", insights::start());
+    report("control plane", control::start());
+}
+
+fn report(service: &str, result: Result<(), SpawnError>) {
+    if let Err(error) = result {
+        log::error!("Init: the {service} did not start: {error}");
+    }
+}

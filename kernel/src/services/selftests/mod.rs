@@ -1,0 +1,85 @@
+//! Tests that the running kernel makes on itself: by the shell's `selftest`, or at boot by `selftest=<name>` on the
+//! kernel's command line.
+
+mod faults;
+mod firmware;
+mod golden;
+mod memory;
+mod random;
+mod threads;
+
+use crate::arch::{self, cpu::QemuExit};
+use alloc::string::String;
+use shell::{SelfTest, SelfTestError};
+
+/// What a test says: one line about what it checked, or what was wrong.
+type Outcome = Result<String, String>;
+
+struct Test {
+    name: &'static str,
+    summary: &'static str,
+    fatal: bool,
+    run: fn() -> Outcome,
+}
+
+const fn test(name: &'static str, summary: &'static str, run: fn() -> Outcome) -> Test {
+    Test { name, summary, fatal: false, run }
+}
+
+const fn fatal(name: &'static str, summary: &'static str, run: fn() -> Outcome) -> Test {
+    Test { name, summary, fatal: true, run }
+}
+
+const TESTS: &[Test] = &[
+    test(
+        "redzone",
+        "A timer storm leaves the stacks and registers of computing threads alone.",
+        threads::redzone,
+    ),
+    test("churn", "Thousands of threads start, sleep, wait, compute and end as they should.", threads::churn),
+    test("heap", "Heap allocations are aligned, disjoint and returned.", memory::heap),
+    test("buddy", "Blocks of all orders are disjoint, usable and merge again.", memory::buddy),
+    test("wx", "No page is both writable and executable.", memory::wx),
+    test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
+    test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),
+    fatal("stack-overflow", "Overflows a stack: a report must follow.", faults::stack_overflow),
+    fatal("page-fault", "Reads an unmapped address: a report must follow.", faults::page_fault),
+    fatal("write-text", "Writes to the kernel's code: a report must follow.", faults::write_text),
+    fatal("panic", "Panics: a report must follow.", faults::panic),
+];
+
+/// All tests.
+pub fn list() -> impl Iterator<Item = SelfTest> {
+    TESTS.iter().map(|test| SelfTest { name: test.name, summary: test.summary, fatal: test.fatal })
+}
+
+/// Runs the test of that name.
+pub fn run(name: &str) -> Result<String, SelfTestError> {
+    let test = TESTS
+        .iter()
+        .find(|test| test.name == name)
+        .ok_or_else(|| SelfTestError::Unknown(String::from(name)))?;
+    (test.run)().map_err(SelfTestError::Failed)
+}
+
+/// Runs the tests that the command line names (`selftest=a,b`, or `all` for those that are not fatal), then leaves
+/// QEMU: with success if all passed. Returns at once if it names none. In a thread.
+pub fn run_from_command_line() {
+    let Some(names) = crate::boot::option("selftest") else { return };
+    let all = TESTS.iter().filter(|test| !test.fatal).map(|test| test.name);
+    let failures = match names {
+        "all" => all.filter(|name| !passes(name)).count(),
+        names => names.split(',').filter(|name| !passes(name)).count(),
+    };
+    arch::exit_qemu(if failures == 0 { QemuExit::Success } else { QemuExit::Failure });
+    log::info!("selftest: {failures} failed; not in QEMU with isa-debug-exit, so the boot goes on");
+}
+
+fn passes(name: &str) -> bool {
+    let result = run(name);
+    match &result {
+        Ok(line) => log::info!("selftest {name}: passed: {line}"),
+        Err(error) => log::error!("selftest {name}: FAILED: {error}"),
+    }
+    result.is_ok()
+}

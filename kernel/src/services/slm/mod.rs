@@ -1,0 +1,172 @@
+//! The language model as a service: who answers, loading and unloading, what is shown of it.
+//!
+//! The model belongs to one thread ([`neural`]); requests go to it one at a time. Rules answer in the asking thread.
+
+#[cfg(feature = "llm")]
+mod exchange;
+#[cfg(feature = "llm")]
+mod neural;
+mod rules;
+mod source;
+
+use crate::sync::IrqMutex;
+use crate::tasks::SpawnError;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bootloader_api::BootInfo;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use shell::Flow;
+use shell::slm::{
+    SlmBackend, SlmBackendChoice, SlmCandidate, SlmError, SlmEvent, SlmModel, SlmPool, SlmRequest, SlmState,
+    SlmStatus, SlmSummary,
+};
+
+/// What [`status`] shows, kept by whoever changes it.
+struct Shown {
+    state: SlmState,
+    model: Option<SlmModel>,
+    pool: Option<SlmPool>,
+    variant: Option<String>,
+    candidates: Vec<SlmCandidate>,
+    threads: u32,
+    last_tokens_per_second: Option<f64>,
+}
+
+static SHOWN: IrqMutex<Shown> = IrqMutex::new(Shown {
+    state: SlmState::None { reason: String::new() },
+    model: None,
+    pool: None,
+    variant: None,
+    candidates: Vec::new(),
+    threads: 0,
+    last_tokens_per_second: None,
+});
+static LOAD_FAILED: AtomicBool = AtomicBool::new(false);
+static NEURAL_QUERIES: AtomicU64 = AtomicU64::new(0);
+static RULES_QUERIES: AtomicU64 = AtomicU64::new(0);
+
+/// Finds the model of this boot and loads it; every outcome is logged, and none keeps the boot from going on.
+pub fn start(boot: &BootInfo) -> Result<(), SpawnError> {
+    if let Some(address) = boot.ramdisk_addr.into_option() {
+        // SAFETY: the boot code reserved the ramdisk in the memory map and gives its direct-map address.
+        source::set_ramdisk(unsafe {
+            core::slice::from_raw_parts(address as *const u8, boot.ramdisk_len as usize)
+        });
+    }
+    let Some(source) = source::find() else {
+        set_absent("built without a model, and none was passed as ramdisk");
+        log::info!("SLM: no model; using the rule engine");
+        return Ok(());
+    };
+    SHOWN.lock().model = Some(source.describe());
+    #[cfg(not(feature = "llm"))]
+    {
+        set_absent("this kernel was built without the feature `llm`");
+        log::info!("SLM: this kernel cannot run models; using the rule engine");
+        return Ok(());
+    }
+    #[cfg(feature = "llm")]
+    {
+        neural::start()?;
+        log::info!("SLM: Loading {} neural model ({} bytes)...", source.name, source.bytes.len());
+        match load() {
+            Ok(()) => log::info!("SLM: Runtime initialized successfully"),
+            Err(error) => {
+                log::error!("SLM: {error}");
+                log::info!("SLM: using the rule engine");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_absent(reason: &str) {
+    let reason = String::from(reason);
+    SHOWN.lock().state = SlmState::None { reason };
+}
+
+/// The state of everything, at this moment.
+pub fn status() -> SlmStatus {
+    let shown = SHOWN.lock();
+    SlmStatus {
+        state: shown.state.clone(),
+        model: shown.model.clone(),
+        pool: shown.pool,
+        variant: shown.variant.clone(),
+        candidates: shown.candidates.clone(),
+        threads: shown.threads,
+        neural_queries: NEURAL_QUERIES.load(Ordering::Relaxed),
+        rules_queries: RULES_QUERIES.load(Ordering::Relaxed),
+        last_tokens_per_second: shown.last_tokens_per_second,
+    }
+}
+
+/// Whether the last attempt to load failed.
+pub fn load_failed() -> bool {
+    LOAD_FAILED.load(Ordering::Relaxed)
+}
+
+/// Answers a question by the model or the rules, as the request wishes; see [`shell::System::slm_query`].
+pub fn query(
+    request: &SlmRequest,
+    sink: &mut dyn FnMut(SlmEvent<'_>) -> Flow,
+) -> Result<SlmSummary, SlmError> {
+    let state = SHOWN.lock().state.clone();
+    let why_not = match &state {
+        SlmState::Loaded => None,
+        SlmState::Unloaded { reason } | SlmState::None { reason } => Some(reason.as_str()),
+    };
+    match (request.backend, why_not) {
+        (SlmBackendChoice::Neural, Some(reason)) => Err(SlmError::NotLoaded { reason: String::from(reason) }),
+        (SlmBackendChoice::Rules, _) => answer_by_rules(request, "asked for", sink),
+        (SlmBackendChoice::Auto, Some(_)) => answer_by_rules(request, "the model is not loaded", sink),
+        #[cfg(feature = "llm")]
+        (choice, None) => {
+            let why = if choice == SlmBackendChoice::Auto { "the model is loaded" } else { "asked for" };
+            sink(SlmEvent::Answering { backend: SlmBackend::Neural, why });
+            let summary = neural::query(request, sink)?;
+            NEURAL_QUERIES.fetch_add(1, Ordering::Relaxed);
+            Ok(summary)
+        }
+        #[cfg(not(feature = "llm"))]
+        (_, None) => answer_by_rules(request, "the model is not loaded", sink),
+    }
+}
+
+fn answer_by_rules(
+    request: &SlmRequest,
+    why: &str,
+    sink: &mut dyn FnMut(SlmEvent<'_>) -> Flow,
+) -> Result<SlmSummary, SlmError> {
+    let summary = rules::answer(&request.question, why, sink)?;
+    RULES_QUERIES.fetch_add(1, Ordering::Relaxed);
+    Ok(summary)
+}
+
+/// Loads the model of this boot.
+pub fn load() -> Result<(), SlmError> {
+    #[cfg(feature = "llm")]
+    return neural::load();
+    #[cfg(not(feature = "llm"))]
+    Err(SlmError::NoModel { reason: String::from("this kernel was built without the feature `llm`") })
+}
+
+/// Gives every byte of the pool back.
+pub fn unload() -> Result<(), SlmError> {
+    #[cfg(feature = "llm")]
+    return neural::unload();
+    #[cfg(not(feature = "llm"))]
+    Err(SlmError::NotInMemory)
+}
+
+/// The greedy continuation of a raw text, as token ids: what the golden test compares.
+pub fn greedy(text: &str, tokens: usize) -> Result<Vec<u32>, SlmError> {
+    #[cfg(feature = "llm")]
+    return neural::greedy(text, tokens);
+    #[cfg(not(feature = "llm"))]
+    {
+        let reason = String::from("this kernel was built without the feature `llm`");
+        let _ = (text, tokens);
+        Err(SlmError::NotLoaded { reason })
+    }
+}

@@ -1,0 +1,304 @@
+//! The thread that owns the model. It is pinned to the CPU that has no worker of its own.
+
+use super::exchange::{Event, Exchange, Outcome, Progress, Request};
+use super::{LOAD_FAILED, SHOWN, source};
+use crate::boot;
+use crate::memory::{OutOfMemory, Region, frames};
+use crate::services::clock::KernelClock;
+use crate::services::parallel::{CALLER_CPU, WORKERS};
+use crate::tasks::{self, SpawnError};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use llm::answer;
+use llm::engine::{self, Engine, EngineError, Generation, LoadOptions, Origin, Piece, Sampling, StopReason};
+use llm::gguf::Gguf;
+use llm::pool::{Pool, PoolUsage, Purpose};
+use llm::template::Template;
+use llm::tokenizer::Special;
+use shell::Flow;
+use shell::slm::{
+    SlmBackend, SlmCandidate, SlmError, SlmEvent, SlmOrigin, SlmPool, SlmRequest, SlmState, SlmStop,
+    SlmSummary,
+};
+
+/// Size of the pool where `slm.pool=<MiB>` does not say.
+const POOL_MIB: u64 = 256;
+/// What the rest of the kernel keeps when memory is short.
+const RESERVE: u64 = 24 << 20;
+/// A smaller pool is not tried.
+const LEAST_POOL: u64 = 8 << 20;
+
+static EXCHANGE: Exchange = Exchange::new();
+
+/// A loaded model and its memory.
+struct Model {
+    // NOTE: before the region, so that it is dropped first: it borrows the region's memory.
+    engine: Engine<'static>,
+    template: Template,
+    _pool: Region,
+}
+
+/// Starts the thread.
+pub fn start() -> Result<(), SpawnError> {
+    tasks::spawn("slm", tasks::Options::on_cpu(CALLER_CPU), serve)?;
+    Ok(())
+}
+
+/// See [`super::load`].
+pub fn load() -> Result<(), SlmError> {
+    EXCHANGE.ask(Request::Load, &mut |_| true).map(|_| ())
+}
+
+/// See [`super::unload`].
+pub fn unload() -> Result<(), SlmError> {
+    EXCHANGE.ask(Request::Unload, &mut |_| true).map(|_| ())
+}
+
+/// See [`super::greedy`].
+pub fn greedy(text: &str, tokens: usize) -> Result<Vec<u32>, SlmError> {
+    match EXCHANGE.ask(Request::Greedy(String::from(text), tokens), &mut |_| true)? {
+        Outcome::Tokens(tokens) => Ok(tokens),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Has the model answer; `sink` is called in the asking thread.
+pub fn query(
+    request: &SlmRequest,
+    sink: &mut dyn FnMut(SlmEvent<'_>) -> Flow,
+) -> Result<SlmSummary, SlmError> {
+    let mut progress = |progress: Progress<'_>| {
+        let event = match progress {
+            Progress::Waiting => SlmEvent::Waiting,
+            Progress::Piece(bytes, origin) => SlmEvent::Piece { bytes, origin },
+        };
+        sink(event) == Flow::Continue
+    };
+    match EXCHANGE.ask(Request::Query(request.clone()), &mut progress)? {
+        Outcome::Answered(summary) => Ok(summary),
+        _ => Err(SlmError::Failed(String::from("the model's thread gave no answer"))),
+    }
+}
+
+/// The thread's life.
+fn serve() {
+    let mut model: Option<Model> = None;
+    loop {
+        let result = match (EXCHANGE.next(), &mut model) {
+            (Request::Load, Some(_)) => Err(SlmError::AlreadyLoaded),
+            (Request::Load, empty) => open().map(|opened| {
+                *empty = Some(opened);
+                Outcome::Nothing
+            }),
+            (Request::Unload, Some(_)) => {
+                model = None;
+                show_unloaded("unloaded by `slm unload`");
+                Ok(Outcome::Nothing)
+            }
+            (Request::Unload, None) => Err(SlmError::NotInMemory),
+            (Request::Query(_) | Request::Greedy(..), None) => {
+                Err(SlmError::NotLoaded { reason: String::from("it was unloaded meanwhile") })
+            }
+            (Request::Query(request), Some(model)) => answer(model, &request).map(Outcome::Answered),
+            (Request::Greedy(text, tokens), Some(model)) => {
+                continue_greedily(&mut model.engine, &text, tokens).map(Outcome::Tokens)
+            }
+        };
+        EXCHANGE.tell(Event::Done(result));
+    }
+}
+
+/// Loads the model of this boot, and says so everywhere.
+fn open() -> Result<Model, SlmError> {
+    let result = try_open();
+    LOAD_FAILED.store(result.is_err(), Ordering::Relaxed);
+    match &result {
+        Ok(model) => {
+            show_loaded(&model.engine);
+            let info = model.engine.info();
+            log::info!("SLM: Neural backend ready (vocab={}, ctx={})", info.vocabulary, info.context);
+        }
+        Err(SlmError::Load(reason)) => show_unloaded(reason),
+        Err(_) => {}
+    }
+    result
+}
+
+fn try_open() -> Result<Model, SlmError> {
+    let Some(source) = source::find() else {
+        return Err(SlmError::NoModel { reason: String::from("none is embedded or was passed as ramdisk") });
+    };
+    let gguf = Gguf::parse(source.bytes).map_err(|error| SlmError::Load(error.to_string()))?;
+    let mut region = pool().map_err(SlmError::Load)?;
+    let memory = region.as_mut_slice();
+    // SAFETY: the region lives as long as the engine: `Model` owns both and drops the engine first, and on the way
+    // there `load` either moves the borrow into the engine or drops it.
+    let memory: &'static mut [u8] =
+        unsafe { core::slice::from_raw_parts_mut(memory.as_mut_ptr(), memory.len()) };
+    let engine = Engine::load(gguf, Pool::new(memory), &WORKERS, &KernelClock, LoadOptions::default())
+        .map_err(|error| SlmError::Load(error.to_string()))?;
+    Ok(Model { engine, template: Template::from_gguf(&gguf), _pool: region })
+}
+
+/// Memory for the run: what was asked for, or what is there.
+fn pool() -> Result<Region, String> {
+    let asked = match boot::option("slm.pool") {
+        None => POOL_MIB,
+        Some(text) => match text.parse() {
+            Ok(mib) if (1..1 << 20).contains(&mib) => mib,
+            _ => return Err(alloc::format!("slm.pool={text}: give a number of MiB, such as slm.pool=256")),
+        },
+    };
+    let free = frames::stats().free_bytes();
+    let mut size = (asked << 20).min(free.saturating_sub(RESERVE));
+    let mut refused = OutOfMemory { bytes: asked << 20 };
+    while size >= LEAST_POOL {
+        match Region::new(size) {
+            Ok(region) => {
+                if region.len() < asked << 20 {
+                    log::warn!(
+                        "SLM: the pool has {} MiB instead of {asked}: memory is short",
+                        region.len() >> 20
+                    );
+                }
+                return Ok(region);
+            }
+            Err(error) => refused = error,
+        }
+        size -= size / 8;
+    }
+    Err(alloc::format!(
+        "{} MiB of memory are free, too few for a model's pool ({refused}); give the machine more memory",
+        free >> 20
+    ))
+}
+
+fn show_loaded(engine: &Engine<'static>) {
+    let info = engine.info();
+    let variant = match (info.decode_variant, info.prefill_variant) {
+        (decode, prefill) if decode == prefill => decode.to_string(),
+        (decode, prefill) => alloc::format!("{decode}, prompts {prefill}"),
+    };
+    // The time of a million multiply-adds while decoding.
+    let candidates = info.timings.iter().flatten().map(|timing| SlmCandidate {
+        name: timing.variant.to_string(),
+        time: Duration::from_nanos(timing.decode_ps.saturating_mul(1000)),
+    });
+    let candidates: Vec<SlmCandidate> = candidates.collect();
+    let mut model = SHOWN.lock().model.clone().unwrap_or_default();
+    if model.name.is_empty() {
+        model.name = String::from(info.name);
+    }
+    if model.quantisation.is_empty() {
+        model.quantisation = String::from(info.quantisation);
+    }
+    model.architecture = String::from(info.architecture);
+    model.parameters = info.parameters;
+    model.vocabulary = info.vocabulary as u64;
+    model.context = info.context as u64;
+    let mut shown = SHOWN.lock();
+    shown.state = SlmState::Loaded;
+    shown.model = Some(model);
+    shown.pool = Some(pool_use(engine.usage()));
+    shown.variant = Some(variant);
+    shown.candidates = candidates;
+    shown.threads = info.threads as u32;
+}
+
+fn show_unloaded(reason: &str) {
+    let reason = String::from(reason);
+    let mut shown = SHOWN.lock();
+    shown.state = SlmState::Unloaded { reason };
+    shown.pool = None;
+    shown.variant = None;
+    shown.candidates = Vec::new();
+    shown.threads = 0;
+}
+
+fn pool_use(usage: PoolUsage) -> SlmPool {
+    let used = |purpose| usage.used(purpose) as u64;
+    SlmPool {
+        size: usage.size as u64,
+        weights: used(Purpose::Weights),
+        kv_cache: used(Purpose::KvCache),
+        activations: used(Purpose::Activations),
+        tokenizer: used(Purpose::Tokenizer),
+    }
+}
+
+/// Answers a question: the record that the look-up found, if any, continued by the model.
+fn answer(model: &mut Model, request: &SlmRequest) -> Result<SlmSummary, SlmError> {
+    let commands = shell::commands::command_help();
+    let plan = answer::plan(&request.question, &commands);
+    let tokenizer = model.engine.tokenizer();
+    let prompt = plan.prompt_tokens(tokenizer, &model.template);
+    let mut record = plan.forced_tokens(tokenizer);
+    record.truncate(request.max_tokens);
+    // Where the record says all that is known, the model could only invent.
+    let own = if plan.is_complete() { 0 } else { request.max_tokens - record.len() };
+    let sampling = Sampling {
+        temperature: request.temperature,
+        top_k: request.top_k,
+        top_p: request.top_p,
+        seed: request.seed,
+    };
+    let generation = model
+        .engine
+        .generate(&prompt, &record, &sampling, own, &mut |piece| pass_on(piece))
+        .map_err(engine_error)?;
+    let summary = summary(&generation, record.len());
+    SHOWN.lock().last_tokens_per_second = summary.tokens_per_second();
+    Ok(summary)
+}
+
+fn pass_on(piece: Piece<'_>) -> engine::Flow {
+    let origin = match piece.origin {
+        Origin::Prompt => None,
+        Origin::Record => Some(SlmOrigin::Record),
+        Origin::Model => Some(SlmOrigin::Model),
+    };
+    if let Some(origin) = origin.filter(|_| !piece.bytes.is_empty()) {
+        EXCHANGE.tell(Event::Piece(piece.bytes.to_vec(), origin));
+    }
+    if EXCHANGE.stopped() { engine::Flow::Stop } else { engine::Flow::Continue }
+}
+
+fn summary(generation: &Generation, record: usize) -> SlmSummary {
+    SlmSummary {
+        backend: SlmBackend::Neural,
+        prompt_tokens: generation.prompt_tokens.saturating_sub(record) as u64,
+        record_tokens: record as u64,
+        model_tokens: generation.generated_tokens as u64,
+        prefill: Duration::from_nanos(generation.prefill_ns),
+        decode: Duration::from_nanos(generation.decode_ns),
+        stop: match generation.stop {
+            StopReason::EndOfText => SlmStop::End,
+            StopReason::MaxTokens => SlmStop::MaxTokens,
+            StopReason::ContextFull => SlmStop::ContextFull,
+            StopReason::Cancelled => SlmStop::Interrupted,
+        },
+    }
+}
+
+fn engine_error(error: EngineError) -> SlmError {
+    match error {
+        EngineError::PromptTooLong { tokens, context } => SlmError::TooLong { tokens, room: context },
+        other => SlmError::Failed(other.to_string()),
+    }
+}
+
+fn continue_greedily(engine: &mut Engine<'static>, text: &str, tokens: usize) -> Result<Vec<u32>, SlmError> {
+    let mut prompt = Vec::new();
+    engine.tokenizer().encode(text, Special::Parse, &mut prompt);
+    let mut ids = Vec::new();
+    let mut keep = |piece: Piece<'_>| {
+        if piece.origin == Origin::Model && ids.len() < tokens {
+            ids.push(piece.token);
+        }
+        engine::Flow::Continue
+    };
+    engine.generate(&prompt, &[], &Sampling::greedy(), tokens, &mut keep).map_err(engine_error)?;
+    Ok(ids)
+}

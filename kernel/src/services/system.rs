@@ -1,0 +1,251 @@
+//! The machine as the shell sees it: the kernel's side of [`shell::System`].
+
+use super::{processor, selftests, slm};
+use crate::arch::{percpu, time};
+use crate::drivers::{acpi, pci};
+use crate::memory::{self, frames};
+use crate::{boot, tasks};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use bootloader_api::BootInfo;
+use bootloader_api::info::MemoryRegionKind;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use shell::slm::{SlmError, SlmEvent, SlmRequest, SlmStatus, SlmSummary};
+use shell::{
+    Flow, HeapStats, LogLevel, LogLine, Memory, PageStats, PciBar, PciBarKind, PciDevice, PciInterrupt,
+    PowerAction, PowerError, RunQueueStatus, SchedulerStatus, SelfTest, SelfTestError, System, Task,
+    TaskClass, TaskState, Version,
+};
+
+/// Usable memory in the firmware's map, in bytes.
+static TOTAL_MEMORY: AtomicU64 = AtomicU64::new(0);
+
+/// Keeps what is shown of the boot information later.
+pub fn init(boot: &BootInfo) {
+    let ours = |kind| matches!(kind, MemoryRegionKind::Usable | MemoryRegionKind::Bootloader);
+    let regions = boot.memory_regions.iter().filter(|region| ours(region.kind));
+    TOTAL_MEMORY.store(regions.map(|region| region.end - region.start).sum(), Ordering::Relaxed);
+}
+
+/// This machine.
+pub struct Machine;
+
+impl System for Machine {
+    fn version(&self) -> Version {
+        Version {
+            name: "AUTON",
+            version: env!("CARGO_PKG_VERSION"),
+            profile: if cfg!(debug_assertions) { "debug" } else { "release" },
+            features: [
+                ("ai-ops", cfg!(feature = "ai-ops")),
+                ("llm", cfg!(feature = "llm")),
+                ("deterministic", cfg!(feature = "deterministic")),
+            ]
+            .into_iter()
+            .filter_map(|(name, on)| on.then_some(name))
+            .collect(),
+            boot_protocol: boot::protocol(),
+            command_line: String::from(boot::command_line()),
+        }
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_nanos(time::uptime_nanos())
+    }
+
+    fn cpus(&self) -> Vec<shell::Cpu> {
+        processor::list()
+    }
+
+    fn memory(&self) -> Memory {
+        let pages = frames::stats();
+        let heap = memory::heap_stats();
+        Memory {
+            total: TOTAL_MEMORY.load(Ordering::Relaxed),
+            pages: PageStats {
+                frame_size: mm::FRAME_SIZE,
+                total_frames: pages.total_frames,
+                free_frames: pages.free_frames,
+                free_blocks: pages.free_blocks.to_vec(),
+                allocations: pages.allocs,
+                frees: pages.frees,
+                failures: pages.failures,
+            },
+            heap: HeapStats {
+                size: heap.claimed as u64,
+                used: heap.allocated as u64,
+                peak: heap.peak as u64,
+                live: heap.allocations as u64,
+            },
+            slm_pool: slm::status().pool,
+        }
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        tasks::list().into_iter().map(task).collect()
+    }
+
+    fn pci_devices(&self) -> Vec<PciDevice> {
+        pci::functions().iter().map(pci_device).collect()
+    }
+
+    fn log(&self) -> Vec<LogLine> {
+        let lines = crate::log::lines().into_iter();
+        lines
+            .map(|line| LogLine {
+                time: Duration::from_nanos(line.nanos),
+                level: match line.level {
+                    log::Level::Error => LogLevel::Error,
+                    log::Level::Warn => LogLevel::Warn,
+                    log::Level::Info => LogLevel::Info,
+                    log::Level::Debug => LogLevel::Debug,
+                    log::Level::Trace => LogLevel::Trace,
+                },
+                text: line.text,
+            })
+            .collect()
+    }
+
+    fn scheduler(&self) -> SchedulerStatus {
+        let tasks = tasks::list();
+        SchedulerStatus { queues: percpu::all().filter_map(|cpu| run_queue(cpu, &tasks)).collect() }
+    }
+
+    #[cfg(feature = "ai-ops")]
+    fn metrics(&self) -> &'static ai_insights::metrics::Registry {
+        super::insights::registry()
+    }
+
+    fn self_tests(&self) -> Vec<SelfTest> {
+        selftests::list().collect()
+    }
+
+    fn run_self_test(&self, name: &str) -> Result<String, SelfTestError> {
+        selftests::run(name)
+    }
+
+    fn power(&self, action: PowerAction) -> Result<(), PowerError> {
+        match action {
+            PowerAction::Off => Err(PowerError(acpi::poweroff().to_string())),
+            PowerAction::Reboot => acpi::reboot(),
+        }
+    }
+
+    fn slm_query(
+        &self,
+        request: &SlmRequest,
+        sink: &mut dyn FnMut(SlmEvent<'_>) -> Flow,
+    ) -> Result<SlmSummary, SlmError> {
+        slm::query(request, sink)
+    }
+
+    fn slm_status(&self) -> SlmStatus {
+        slm::status()
+    }
+
+    fn slm_load(&self) -> Result<(), SlmError> {
+        slm::load()
+    }
+
+    fn slm_unload(&self) -> Result<(), SlmError> {
+        slm::unload()
+    }
+}
+
+fn task(info: tasks::TaskInfo) -> Task {
+    let accounting = info.accounting;
+    Task {
+        id: info.id,
+        name: info.name,
+        state: match info.state {
+            tasks::State::Running => TaskState::Running,
+            tasks::State::Ready => TaskState::Ready,
+            tasks::State::Blocking | tasks::State::Blocked => TaskState::Blocked,
+            tasks::State::Exited => TaskState::Finished,
+        },
+        cpu: info.cpu as u32,
+        class: match info.class {
+            _ if info.idle => TaskClass::Idle,
+            sched::Class::Fair => TaskClass::Fair,
+            #[cfg(feature = "deterministic")]
+            sched::Class::Reserved(_) => TaskClass::Reserved,
+        },
+        weight: info.nice.weight(),
+        run_time: Duration::from_nanos(accounting.run),
+        switches: accounting.voluntary + accounting.involuntary,
+        stack_size: memory::STACK_SIZE,
+    }
+}
+
+fn run_queue(cpu: &percpu::Cpu, tasks: &[tasks::TaskInfo]) -> Option<RunQueueStatus> {
+    let here = || tasks.iter().filter(|task| task.cpu == cpu.index);
+    let running = here().find(|task| task.state == tasks::State::Running && !task.idle);
+    let (policy, ready) = tasks::with_run_queue(cpu.index, |queue| (queue.policy_name(), queue.len()))?;
+    Some(RunQueueStatus {
+        cpu: cpu.index as u32,
+        policy,
+        current: running.map(|task| task.id),
+        ready: ready as u64,
+        switches: cpu.switches.load(Ordering::Relaxed),
+        preemptions: here().map(|task| task.accounting.involuntary).sum(),
+        servers: servers(cpu.index),
+    })
+}
+
+/// The reservation servers of a CPU; at most 64 are shown.
+#[cfg(feature = "deterministic")]
+fn servers(cpu: usize) -> Vec<shell::ServerStatus> {
+    // Collected without allocation under the queue's lock.
+    let servers = tasks::with_run_queue(cpu, |queue| {
+        queue.reservations().servers().take(64).collect::<heapless::Vec<sched::ServerStatus, 64>>()
+    });
+    let servers = servers.into_iter().flatten();
+    servers
+        .map(|server| shell::ServerStatus {
+            task: server.task,
+            budget: Duration::from_nanos(server.reservation.budget),
+            period: Duration::from_nanos(server.reservation.period),
+            remaining: Duration::from_nanos(server.budget_left),
+            deadline: Duration::from_nanos(server.deadline),
+            throttled: server.throttles,
+            misses: server.misses,
+        })
+        .collect()
+}
+
+/// Without reservations there are none.
+#[cfg(not(feature = "deterministic"))]
+fn servers(_cpu: usize) -> Vec<shell::ServerStatus> {
+    Vec::new()
+}
+
+fn pci_device(function: &pci::Function) -> PciDevice {
+    let [class, subclass, interface] = function.class;
+    let (pin, line) = function.interrupt;
+    PciDevice {
+        segment: function.address.segment(),
+        bus: function.address.bus(),
+        device: function.address.device(),
+        function: function.address.function(),
+        vendor_id: function.vendor,
+        device_id: function.device,
+        class,
+        subclass,
+        interface,
+        revision: function.revision,
+        subsystem: Some(function.subsystem).filter(|&subsystem| subsystem != (0, 0)),
+        bars: function.bars.iter().map(pci_bar).collect(),
+        interrupt: (1..=4).contains(&pin).then_some(PciInterrupt { pin, line }),
+        driver: None,
+    }
+}
+
+fn pci_bar(bar: &pci::Bar) -> PciBar {
+    let kind = match bar.kind {
+        pci::BarKind::Io => PciBarKind::Io,
+        pci::BarKind::Memory32 { prefetchable } => PciBarKind::Memory32 { prefetchable },
+        pci::BarKind::Memory64 { prefetchable } => PciBarKind::Memory64 { prefetchable },
+    };
+    PciBar { index: bar.index, kind, address: bar.address, size: bar.size }
+}
