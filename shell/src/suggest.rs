@@ -13,8 +13,15 @@ pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
         .into_iter()
         .filter_map(|candidate| Some((distance(word, candidate)?, candidate)))
         .filter(|(d, candidate)| *d <= 2 && *d < candidate.chars().count())
-        .min_by_key(|(d, _)| *d);
+        // Of two at the same distance, the one with the same letters: the fingers were only too fast.
+        .min_by_key(|(d, candidate)| (*d, sorted(word) != sorted(candidate)));
     near.map_or_else(String::new, |(_, candidate)| format!("; did you mean `{candidate}`?"))
+}
+
+fn sorted(word: &str) -> Vec<char> {
+    let mut letters: Vec<char> = word.chars().take(MAX_LEN).collect();
+    letters.sort_unstable();
+    letters
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) between two short words: the optimal string
@@ -47,7 +54,7 @@ mod tests {
 
     #[test]
     fn close_words_only() {
-        let words = ["ps", "free", "lspci", "lscpu"];
+        let words = ["ps", "free", "lscpu", "lspci"];
         assert_eq!(did_you_mean("lscpi", words), "; did you mean `lspci`?");
         assert_eq!(did_you_mean("fre", words), "; did you mean `free`?");
         assert_eq!(did_you_mean("sp", words), "; did you mean `ps`?");

@@ -192,6 +192,8 @@ fn options_of_a_query_reach_the_machine() {
     assert_eq!(request.question, "what is it");
     assert_eq!((request.max_tokens, request.backend), (7, SlmBackendChoice::Rules));
     assert_eq!((request.temperature, request.seed, request.top_k, request.top_p), (0.5, 9, 3, 0.5));
+    session(&machine, "slm query what is -v 8086:10d3\r");
+    assert_eq!(machine.requests.borrow()[1].question, "what is 8086:10d3");
     let errors = [
         ("--max-tokens 0", "`--max-tokens` is a whole number from 1 to 100000, not `0`"),
         ("--temp=NaN", "`--temp` is a number from 0 to 10, not `NaN`"),

@@ -271,7 +271,7 @@ mod tests {
             let parsed = find(&words).and_then(|(command, rest)| Args::parse(command, rest));
             format!("{}", parsed.unwrap_err())
         };
-        assert_eq!(error("lspc"), "there is no command `lspc`; did you mean `lspci`?");
+        assert_eq!(error("lscpi"), "there is no command `lscpi`; did you mean `lspci`?");
         assert_eq!(error("frobnicate"), "there is no command `frobnicate`; `help` lists the commands");
         assert_eq!(error("slm"), "`slm` needs a subcommand: query, status, load, unload");
         assert_eq!(error("slm qurey x"), "`slm` has no subcommand `qurey`; did you mean `query`?");

@@ -1,6 +1,5 @@
-//! Reads lines from a terminal: [`KeyDecoder`](keys::KeyDecoder) makes keys of bytes,
-//! [`Editor`] makes lines of keys, [`Screen`](screen::Screen) shows them. Only [`Reader`] does input and
-//! output; the rest is plain state, tested without.
+//! Reads lines from a terminal: [`KeyDecoder`] makes keys of bytes, [`Editor`] makes lines of keys, and
+//! `Screen` shows them. Only [`Reader`] does input and output; the rest is plain state, tested without.
 
 mod complete;
 mod editor;

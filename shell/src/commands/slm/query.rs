@@ -12,7 +12,7 @@ use crate::slm::{SlmBackend, SlmBackendChoice, SlmEvent, SlmRequest, SlmStop, Sl
 use crate::system::Flow;
 use crate::units::short_time;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 pub const QUERY: Command = Command {
@@ -35,7 +35,8 @@ pub const QUERY: Command = Command {
         JSON,
     ],
     example: "slm query \"PCI device 8086:10d3 is\"",
-    operands: (1, 1),
+    // Without quotes the words are the question too.
+    operands: (1, usize::MAX),
     run,
     ..PLAIN
 };
@@ -46,9 +47,12 @@ const fn value(name: &'static str, value: &'static str, summary: &'static str) -
 
 fn request(args: &Args) -> Result<SlmRequest, UsageError> {
     let default = SlmRequest::default();
-    let question = args.operands.first().map(|q| q.trim()).filter(|q| !q.is_empty());
+    let question = String::from(args.operands.join(" ").trim());
+    if question.is_empty() {
+        return Err(UsageError("the question is empty".into()));
+    }
     Ok(SlmRequest {
-        question: question.ok_or_else(|| UsageError("the question is empty".into()))?.to_string(),
+        question,
         max_tokens: args
             .number("max-tokens", 1..=100_000, "a whole number from 1 to 100000")?
             .unwrap_or(default.max_tokens),
