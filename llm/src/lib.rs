@@ -41,15 +41,15 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-// pub mod answer;
+pub mod answer;
 pub mod clock;
 pub mod error;
 pub mod gguf;
-// pub mod knowledge;
+pub mod knowledge;
 pub mod parallel;
 pub mod pool;
-// pub mod rules;
-// pub mod template;
+pub mod rules;
+pub mod template;
 #[cfg(feature = "std")]
 pub mod threads;
 pub mod tokenizer;

@@ -3,19 +3,19 @@
 
 mod common;
 
+use common::{data_folder, golden, medium_model};
+use llm::answer::plan;
 use llm::gguf::Gguf;
 use llm::pool::Pool;
+use llm::template::Template;
 use llm::tokenizer::{Special, Tokenizer};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
 
-/// Builds the tokenizer of a GGUF file and runs `check` on it.
-fn with_tokenizer(path: &Path, check: impl FnOnce(&Tokenizer<'_>)) {
-    let file = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let gguf = Gguf::parse(&file).unwrap();
+/// Builds the tokenizer of a GGUF file's bytes and runs `check` on it.
+fn with_tokenizer(file: &[u8], check: impl FnOnce(&Tokenizer<'_>)) {
     let mut memory = vec![0; 4 << 20];
-    check(&Tokenizer::from_gguf(&gguf, &mut Pool::new(&mut memory)).unwrap());
+    check(&Tokenizer::from_gguf(&Gguf::parse(file).unwrap(), &mut Pool::new(&mut memory)).unwrap());
 }
 
 fn encode(tokenizer: &Tokenizer<'_>, text: &str, special: Special) -> Vec<u32> {
@@ -36,15 +36,13 @@ fn ids(value: &Value) -> Vec<u32> {
 
 #[test]
 fn strings_and_prompts_equal_llama_cpp() {
-    let Some(data) = common::data_dir() else { return };
-    let read = |name: &str| -> Value {
-        serde_json::from_slice(&fs::read(data.join("golden").join(name)).unwrap()).unwrap()
-    };
-    let (strings, prompts) = (read("tokenizer.json"), read("q4_1-avx512-kvf16.json"));
+    let Some(strings) = golden("tokenizer.json") else { return };
+    let Some(prompts) = golden("q4_1-avx512-kvf16.json") else { return };
+    let Some(model) = medium_model() else { return };
     let cases: Vec<&Value> =
         strings.as_array().unwrap().iter().chain(prompts["prompts"].as_array().unwrap()).collect();
     assert_eq!(cases.len(), 46);
-    with_tokenizer(&common::model_file(), |tokenizer| {
+    with_tokenizer(&model, |tokenizer| {
         for case in cases {
             let text = case["text"].as_str().unwrap();
             let plain = encode(tokenizer, text, Special::None);
@@ -61,7 +59,8 @@ fn strings_and_prompts_equal_llama_cpp() {
 
 #[test]
 fn the_model_s_own_numbers() {
-    with_tokenizer(&common::model_file(), |tokenizer| {
+    let Some(model) = medium_model() else { return };
+    with_tokenizer(&model, |tokenizer| {
         assert_eq!(tokenizer.vocab_size(), 49152);
         assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.eot()), (Some(1), Some(2), Some(2)));
         assert!(tokenizer.is_end(2) && tokenizer.is_end(0) && !tokenizer.is_end(1) && !tokenizer.is_end(17));
@@ -71,7 +70,8 @@ fn the_model_s_own_numbers() {
 /// The vocabulary lacks 21 single bytes, none of which common text has; llama.cpp leaves them out, and so do we.
 #[test]
 fn every_character_with_known_bytes_comes_back() {
-    with_tokenizer(&common::model_file(), |tokenizer| {
+    let Some(model) = medium_model() else { return };
+    with_tokenizer(&model, |tokenizer| {
         let known: Vec<bool> = (0..=255u8)
             .map(|byte| {
                 (0..tokenizer.vocab_size() as u32).any(|id| {
@@ -109,13 +109,13 @@ fn every_character_with_known_bytes_comes_back() {
 /// llama.cpp's `ggml-vocab-*.gguf` with their `.inp` and `.out` files.
 #[test]
 fn vocabulary_vectors_equal_llama_cpp() {
-    let Some(data) = common::data_dir() else { return };
+    let Some(data) = data_folder("gguf_tok") else { return };
     for name in ["gpt-2", "llama-spm", "phi-3"] {
-        let path = data.join(format!("gguf_tok/ggml-vocab-{name}.gguf"));
+        let path = data.join(format!("ggml-vocab-{name}.gguf"));
         let inputs = fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
         let outputs = fs::read_to_string(path.with_extension("gguf.out")).unwrap();
         let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
-        with_tokenizer(&path, |tokenizer| {
+        with_tokenizer(&fs::read(&path).unwrap(), |tokenizer| {
             let mut cases = 0;
             for (text, line) in inputs.iter().zip(outputs.lines()) {
                 let expected: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
@@ -125,4 +125,29 @@ fn vocabulary_vectors_equal_llama_cpp() {
             assert!(cases > 40, "{name}: {cases} cases");
         });
     }
+}
+
+/// The chat prompts that llama.cpp was given are what our template makes of the questions, token for token.
+#[test]
+fn chat_prompts_equal_the_recorded_ones() {
+    let Some(prompts) = golden("q4_1-avx512-kvf16.json") else { return };
+    let Some(model) = medium_model() else { return };
+    let template = Template::from_gguf(&Gguf::parse(&model).unwrap());
+    let mut chats = 0;
+    with_tokenizer(&model, |tokenizer| {
+        for prompt in prompts["prompts"].as_array().unwrap() {
+            let text = prompt["text"].as_str().unwrap();
+            let Some((_, rest)) = text.split_once("<|im_start|>user\n") else { continue };
+            let question = rest.split_once("<|im_end|>").unwrap().0;
+            let plan = plan(question, &[]);
+            assert_eq!(
+                plan.prompt_tokens(tokenizer, &template),
+                ids(&prompt["tokens_special"]),
+                "{question}"
+            );
+            assert_eq!(decode(tokenizer, &plan.forced_tokens(tokenizer)), plan.forced().as_bytes());
+            chats += 1;
+        }
+    });
+    assert_eq!(chats, 3);
 }

@@ -41,6 +41,7 @@ use crate::error::Quoted;
 pub use crate::error::TokenizerError;
 use crate::gguf::Gguf;
 use crate::pool::Pool;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bpe::Bpe;
 use merge::Merger;
@@ -123,20 +124,35 @@ impl<'p> Tokenizer<'p> {
 
     /// Appends the tokens of `text` to `out`.
     pub fn encode(&self, text: &str, special: Special, out: &mut Vec<u32>) {
-        let parse = special == Special::Parse;
-        if parse && self.add_bos {
-            out.extend(self.bos);
-        }
+        self.encode_parts([(text, special)], out);
+    }
+
+    /// Appends the tokens of one text given in parts, each with its own rule for special tokens: a chat template
+    /// around a user's words. Words may span parts, so the tokens are those of the joined text.
+    pub fn encode_parts<'t>(&self, parts: impl IntoIterator<Item = (&'t str, Special)>, out: &mut Vec<u32>) {
         let mut merger = Merger::default();
+        // Text since the last special token, not encoded yet.
+        let mut pending = String::new();
         // SentencePiece puts a space before a text that begins, or follows a special token.
         let mut first = true;
-        for fragment in self.special.split(&self.vocabulary, text, parse) {
-            match fragment {
-                Fragment::Token(id) => out.push(id),
-                Fragment::Text(text) => self.encode_plain(text, first, &mut merger, out),
+        for (at, (text, special)) in parts.into_iter().enumerate() {
+            let parse = special == Special::Parse;
+            if at == 0 && parse && self.add_bos {
+                out.extend(self.bos);
             }
-            first = matches!(fragment, Fragment::Token(_));
+            for fragment in self.special.split(&self.vocabulary, text, parse) {
+                match fragment {
+                    Fragment::Text(text) => pending.push_str(text),
+                    Fragment::Token(id) => {
+                        self.encode_plain(&pending, first, &mut merger, out);
+                        pending.clear();
+                        out.push(id);
+                        first = true;
+                    }
+                }
+            }
         }
+        self.encode_plain(&pending, first, &mut merger, out);
     }
 
     fn encode_plain(&self, mut text: &str, mut first: bool, merger: &mut Merger, out: &mut Vec<u32>) {

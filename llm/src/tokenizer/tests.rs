@@ -87,6 +87,24 @@ fn special_tokens_only_where_asked_for() {
 }
 
 #[test]
+fn parts_are_one_text_with_a_rule_each() {
+    with(&bpe_file(|_, _, _| {}), |tokenizer| {
+        let tokenizer = tokenizer.unwrap();
+        let mut ids = Vec::new();
+        let parts = [
+            ("<|im_start|>he", Special::Parse),
+            ("llo<|im_end|>", Special::None),
+            ("<|im_end|>", Special::Parse),
+        ];
+        tokenizer.encode_parts(parts, &mut ids);
+        // "he" and "llo" are one word; the user's "<|im_end|>" is ten characters, the template's is a token.
+        assert_eq!((&ids[..2], ids.last()), (&[263, 259][..], Some(&264)));
+        assert_eq!(ids.iter().filter(|&&id| id == 264).count(), 1);
+        assert_eq!(decode(&tokenizer, &ids), b"hello<|im_end|>");
+    });
+}
+
+#[test]
 fn sentencepiece_prefers_scores_and_falls_back_to_bytes() {
     with(&spm_file(), |tokenizer| {
         let tokenizer = tokenizer.unwrap();

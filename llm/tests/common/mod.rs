@@ -45,10 +45,11 @@ fn fetch(to: &Path) {
     }
 }
 
-fn golden_folder() -> Option<PathBuf> {
+/// A folder of the recorded data, or `None` (said on stdout) where it is absent.
+pub fn data_folder(name: &str) -> Option<PathBuf> {
     let data =
         std::env::var_os("AUTON_DATA").map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
-    let folder = data.join("golden");
+    let folder = data.join(name);
     if !folder.exists() {
         println!("skipped: no AUTON_DATA");
         return None;
@@ -58,13 +59,13 @@ fn golden_folder() -> Option<PathBuf> {
 
 /// A golden JSON file, or `None` (said on stdout) where the data is absent.
 pub fn golden(name: &str) -> Option<serde_json::Value> {
-    let path = golden_folder()?.join(name);
+    let path = data_folder("golden")?.join(name);
     Some(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
 }
 
 /// Golden logits, little-endian f32.
 pub fn golden_logits(name: &str) -> Vec<f32> {
-    let bytes = fs::read(golden_folder().unwrap().join(format!("logits/{name}.f32"))).unwrap();
+    let bytes = fs::read(data_folder("golden").unwrap().join(format!("logits/{name}.f32"))).unwrap();
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
