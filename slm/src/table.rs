@@ -52,8 +52,11 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
-/// Bytes in MiB.
+/// Bytes in MiB, small ones in KiB.
 pub fn mib(bytes: u64) -> String {
+    if bytes < 100 << 10 {
+        return format!("{:.1} KiB", bytes as f64 / 1024.0);
+    }
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
@@ -73,6 +76,7 @@ mod tests {
         assert_eq!(table.to_string(), "type      bytes\nF32   1,234,567\n");
         assert_eq!(grouped(12), "12");
         assert_eq!(mib(3 << 19), "1.5 MiB");
+        assert_eq!(mib(512), "0.5 KiB");
         assert_eq!(operations(2_500_000_000), "2.50 G");
     }
 }
