@@ -4,9 +4,8 @@ mod common;
 
 use common::{golden, golden_logits, max_difference, medium_model};
 use llm::clock::StdClock;
-use llm::engine::{Engine, Flow, KvFormat, LoadOptions, Origin, Sampling, StopReason, Variant};
-use llm::gguf::{Gguf, write::GgufWriter};
-use llm::parallel::Parallel;
+use llm::engine::{Engine, LoadOptions};
+use llm::gguf::Gguf;
 use llm::pool::Pool;
 use llm::threads::Threads;
 
@@ -48,42 +47,39 @@ fn prompts() -> Option<Vec<Prompt>> {
     )
 }
 
-/// Greedy tokens of the engine, none of which ends the generation.
-fn greedy(engine: &mut Engine<'_>, prompt: &[u32], count: usize) -> Vec<u32> {
-    let mut tokens: Vec<u32> = Vec::new();
-    // The references do not stop at the end of text, so each token is asked for by itself.
-    while tokens.len() < count {
-        let fed: Vec<u32> = prompt.iter().chain(&tokens).copied().collect();
-        tokens.push(llm::sample::argmax(engine.logits(&fed).unwrap()).unwrap());
-    }
-    tokens
+/// One leg: `logits[i]` of prompt `i`, and a closure that continues it.
+fn load<'p>(
+    file: &'p [u8],
+    memory: &'p mut [u8],
+    threads: &'p Threads,
+    clock: &'p StdClock,
+    options: LoadOptions,
+) -> Engine<'p> {
+    Engine::load(Gguf::parse(file).unwrap(), Pool::new(memory), threads, clock, options).unwrap()
 }
 
 #[test]
-fn file_as_it_is_meets_the_golden_comparison() {
+fn file_as_it_is_gives_logits_as_close_as_llama_cpp() {
     let Some((file, prompts)) = medium_model().zip(prompts()) else { return };
-    let (threads, clock) = (Threads::new(2), StdClock::new());
-    let mut memory = vec![0u8; 256 << 20];
+    let (threads, clock, mut memory) = (Threads::new(2), StdClock::new(), vec![0u8; 128 << 20]);
     let options = LoadOptions { context: Some(512), ..LoadOptions::default() };
-    let gguf = Gguf::parse(&file).unwrap();
-    let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, options).unwrap();
-    for prompt in prompts {
+    let mut engine = load(&file, &mut memory, &threads, &clock, options);
+    let mut too_far = Vec::new();
+    for prompt in &prompts {
         let difference = max_difference(engine.logits(&prompt.tokens).unwrap(), &prompt.logits);
-        let theirs = ["q4_1-avx512", "q4_1-sse42"]
-            .map(|build| max_difference(&golden_logits(&format!("{build}-{}", prompt.name)), &prompt.logits));
-        let allowed = theirs[0].max(theirs[1]);
-        println!(
-            "{}: {difference:.3} from f64, llama.cpp {:.3} and {:.3}",
-            prompt.name, theirs[0], theirs[1]
-        );
-        assert!(difference <= allowed, "{}: {difference} > {allowed}", prompt.name);
-        // Each step is compared behind the reference's own tokens, so that one close call does not end it.
-        for step in 0..prompt.greedy.len() {
-            if prompt.margin[step] > 2.0 * allowed {
-                let fed: Vec<u32> = prompt.tokens.iter().chain(&prompt.greedy[..step]).copied().collect();
-                let token = llm::sample::argmax(engine.logits(&fed).unwrap());
-                assert_eq!(token, Some(prompt.greedy[step]), "{} step {step}", prompt.name);
-            }
+        let allowed = allowed_difference(prompt);
+        println!("{:16} {difference:.3} from f64, at most {allowed:.3}", prompt.name);
+        if difference > allowed {
+            too_far.push(&prompt.name);
         }
     }
+    assert!(too_far.is_empty(), "too far from the reference: {too_far:?}");
+}
+
+/// The larger of llama.cpp's two differences from the reference.
+fn allowed_difference(prompt: &Prompt) -> f32 {
+    ["q4_1-avx512", "q4_1-sse42"]
+        .map(|build| max_difference(&golden_logits(&format!("{build}-{}", prompt.name)), &prompt.logits))
+        .into_iter()
+        .fold(0.0, f32::max)
 }

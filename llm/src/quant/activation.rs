@@ -1,15 +1,37 @@
 //! Activations as integers: the other factor of the integer products.
 //!
-//! A vector is cut into blocks of 32. Block `b` has a whole scale `da` in `1..=MAX_SCALE`, in units of one
-//! float `unit` of the vector, and codes `a = round(x / (da * unit))` in `-127..=127`. As `da` is rounded
-//! up and the codes are made with the rounded scale, no error comes from rounding the scale.
+//! A vector is cut into groups of 32, and each group into quarters of 8. A quarter has a whole scale `da` in
+//! `1..=MAX_SCALE`, in units of one float `unit` of the vector, and codes `a = round(x / (da * unit))` in `-127..=127`. As `da` is
+//! rounded up and the codes are made with the rounded scale, no error comes from rounding the scale.
 
 use super::GROUP;
 
-/// Largest scale of a block: it must fit the `i16` factor of `pmaddwd`.
+/// Values under one scale. Eight rather than 32 halve the error, and cost next to nothing: `vpmaddwd` applies a
+/// scale to each pair of products anyway.
+const QUARTER: usize = GROUP / 4;
+
+/// Largest scale of a quarter: it must fit the `i16` factor of `pmaddwd`.
 pub const MAX_SCALE: i32 = 32767;
 /// Largest code magnitude.
 pub const MAX_ACTIVATION: i32 = 127;
+
+/// Scales and sums of a group of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Factors {
+    /// The scales `da` of the four quarters, the first in the lowest 16 bits.
+    pub scales: u64,
+    /// The sums of `da * code` over both halves.
+    pub sums: [i32; 2],
+}
+
+impl Factors {
+    /// The scale of quarter 0..=3.
+    #[inline(always)]
+    pub fn scale(&self, quarter: u32) -> i64 {
+        ((self.scales >> (16 * quarter)) & 0xFFFF) as i64
+    }
+}
 
 /// Quantised activations of some vectors ("tokens") of equal length, borrowed for reading.
 #[derive(Clone, Copy)]
@@ -22,10 +44,10 @@ pub struct Activations<'a> {
     pub codes: &'a [i8],
     /// The codes packed for the portable kernel (see [`pack`]), `[token][8 * groups]`.
     pub lanes: &'a [u64],
-    /// Scales of the blocks, `[token][groups]`.
-    pub scales: &'a [i32],
-    /// `da * sum of codes` for both halves of each block, `[token][groups]`.
-    pub sums: &'a [[i32; 2]],
+    /// Scales and sums, `[token][groups]`.
+    pub factors: &'a [Factors],
+    /// The scales once more, repeated for each pair of codes, `[token][groups]`.
+    pub scale_lanes: &'a [[i16; 16]],
     /// Unit of each vector's scales.
     pub units: &'a [f32],
 }
@@ -34,8 +56,8 @@ pub struct Activations<'a> {
 pub struct ActivationBuffers<'p> {
     codes: &'p mut [i8],
     lanes: &'p mut [u64],
-    scales: &'p mut [i32],
-    sums: &'p mut [[i32; 2]],
+    factors: &'p mut [Factors],
+    scale_lanes: &'p mut [[i16; 16]],
     units: &'p mut [f32],
 }
 
@@ -51,8 +73,8 @@ impl<'p> ActivationBuffers<'p> {
         Ok(Self {
             codes: pool.take(Activations, groups.saturating_mul(GROUP))?,
             lanes: pool.take(Activations, groups.saturating_mul(8))?,
-            scales: pool.take(Activations, groups)?,
-            sums: pool.take(Activations, groups)?,
+            factors: pool.take(Activations, groups)?,
+            scale_lanes: pool.take(Activations, groups)?,
             units: pool.take(Activations, tokens)?,
         })
     }
@@ -66,20 +88,20 @@ impl<'p> ActivationBuffers<'p> {
         let destinations = self.codes[..count * GROUP]
             .chunks_exact_mut(groups.max(1) * GROUP)
             .zip(self.lanes[..count * 8].chunks_exact_mut(groups.max(1) * 8))
-            .zip(self.scales[..count].chunks_exact_mut(groups.max(1)))
-            .zip(self.sums[..count].chunks_exact_mut(groups.max(1)));
-        for ((x, unit), (((codes, lanes), scales), sums)) in
+            .zip(self.factors[..count].chunks_exact_mut(groups.max(1)))
+            .zip(self.scale_lanes[..count].chunks_exact_mut(groups.max(1)));
+        for ((x, unit), (((codes, lanes), factors), scale_lanes)) in
             x.chunks_exact(length.max(1)).zip(self.units.iter_mut()).zip(destinations)
         {
-            *unit = quantise_vector(x, codes, lanes, scales, sums);
+            *unit = quantise_vector(x, codes, lanes, factors, scale_lanes);
         }
         Activations {
             tokens,
             groups,
             codes: &self.codes[..count * GROUP],
             lanes: &self.lanes[..count * 8],
-            scales: &self.scales[..count],
-            sums: &self.sums[..count],
+            factors: &self.factors[..count],
+            scale_lanes: &self.scale_lanes[..count],
             units: &self.units[..tokens],
         }
     }
@@ -89,25 +111,29 @@ fn quantise_vector(
     x: &[f32],
     codes: &mut [i8],
     lanes: &mut [u64],
-    scales: &mut [i32],
-    sums: &mut [[i32; 2]],
+    factors: &mut [Factors],
+    scale_lanes: &mut [[i16; 16]],
 ) -> f32 {
     let largest = absolute_maximum(x);
     // Not finite or zero: all codes zero; the unit carries NaN on to the logits, where it is reported.
     let usable = largest > f32::MIN_POSITIVE && largest < f32::MAX;
     let unit = if usable { largest / (MAX_ACTIVATION * MAX_SCALE) as f32 } else { largest * 0.0 };
-    let blocks = x.chunks_exact(GROUP).zip(codes.chunks_exact_mut(GROUP)).zip(lanes.chunks_exact_mut(8));
-    for (((x, codes), lanes), (scale, sum)) in blocks.zip(scales.iter_mut().zip(sums.iter_mut())) {
-        let steps = if usable { absolute_maximum(x) / (unit * MAX_ACTIVATION as f32) } else { 0.0 };
-        // Rounds up: `as` truncates, and saturates what is not a number to 0.
-        let scale_up = (steps as i32).saturating_add(1).min(MAX_SCALE);
-        let inverse = if usable { 1.0 / (scale_up as f32 * unit) } else { 0.0 };
-        *scale = scale_up;
-        for (code, x) in codes.iter_mut().zip(x) {
-            *code = round(x * inverse);
+    let to_steps = if usable { MAX_SCALE as f32 / largest } else { 0.0 };
+    let groups = x.chunks_exact(GROUP).zip(codes.chunks_exact_mut(GROUP)).zip(lanes.chunks_exact_mut(8));
+    for (((x, codes), lanes), (factors, scale_lanes)) in groups.zip(factors.iter_mut().zip(scale_lanes)) {
+        *factors = Factors { scales: 0, sums: [0; 2] };
+        let quarters = x.chunks_exact(QUARTER).zip(codes.chunks_exact_mut(QUARTER));
+        for (quarter, (x, codes)) in quarters.enumerate() {
+            // Rounds up: `as` truncates, and turns what is not a number to 0.
+            let scale = ((absolute_maximum(x) * to_steps) as i32).saturating_add(1).min(MAX_SCALE);
+            let inverse = if usable { 1.0 / (scale as f32 * unit) } else { 0.0 };
+            for (code, x) in codes.iter_mut().zip(x) {
+                *code = round(x * inverse);
+            }
+            factors.scales |= (scale as u64) << (16 * quarter);
+            factors.sums[quarter / 2] += scale * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            scale_lanes[quarter * 4..(quarter + 1) * 4].fill(scale as i16);
         }
-        let (low, high) = codes.split_at(GROUP / 2);
-        *sum = [low, high].map(|half| scale_up * half.iter().map(|&c| i32::from(c)).sum::<i32>());
         pack(codes, lanes);
     }
     unit

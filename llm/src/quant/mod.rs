@@ -3,11 +3,11 @@
 //! Every quantised format of ggml can be read as groups of 32 (or 16) small unsigned *codes* under two
 //! scales: `value = D * (code - OFFSET) + M`. D and M are half floats times small integers, so in units of
 //! a power of two `2^-s` chosen for the whole tensor they are whole numbers, kept as `i32` in a table beside
-//! the codes ([`scales`]). Activations are quantised the same way ([`activation`]): in each block of 32
-//! a code in -127..=127 under a whole-number scale `da`, in units of one float for the vector. Hence
+//! the codes ([`scales`]). Activations are quantised the same way ([`activation`]): in each eight values
+//! codes in -127..=127 under a whole-number scale `da`, in units of one float for the vector. Hence
 //!
 //! ```text
-//! row . vector = 2^-s * unit * sum over blocks of  D*da*(sum code*a - OFFSET*sum a) + M*da*(sum a)
+//! row . vector = 2^-s * unit * sum over groups of eight of  D*da*(sum code*a - OFFSET*sum a) + M*da*(sum a)
 //! ```
 //!
 //! where the sum is one exact 64-bit integer: no rounding, so no order of summation, SIMD width or number

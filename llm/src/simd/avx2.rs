@@ -4,8 +4,8 @@
 //! No step can overflow or saturate: pairs of products are at most `2 * 63 * 127` (codes up to 63) or
 //! `2 * 128 * 127` (Q8_0, signed), both below 2^15; times a scale of at most 32767, in pairs, below 2^31.
 
-use super::{QuantRows, finish, float_rows, offset_factors};
-use crate::quant::activation::Activations;
+use super::{QuantRows, finish, float_rows, group_sum};
+use crate::quant::activation::{Activations, Factors};
 use crate::quant::float::Float;
 use crate::quant::{Format, Kind};
 use core::arch::x86_64::*;
@@ -47,14 +47,14 @@ fn tile<F: Format, const N: usize>(
     out: &mut [f32],
 ) {
     let groups = x.groups;
-    let mut codes: [&[i8]; N] = [&[]; N];
-    let mut das: [&[i32]; N] = [&[]; N];
-    let mut sums: [&[[i32; 2]]; N] = [&[]; N];
+    let mut codes: [&[[i8; 32]]; N] = [&[]; N];
+    let mut scale_lanes: [&[[i16; 16]]; N] = [&[]; N];
+    let mut factors: [&[Factors]; N] = [&[]; N];
     for n in 0..N {
-        let first = (token + n) * groups;
-        codes[n] = &x.codes[first * 32..(first + groups) * 32];
-        das[n] = &x.scales[first..first + groups];
-        sums[n] = &x.sums[first..first + groups];
+        let here = (token + n) * groups..(token + n + 1) * groups;
+        codes[n] = &x.codes.as_chunks::<32>().0[here.clone()];
+        scale_lanes[n] = &x.scale_lanes[here.clone()];
+        factors[n] = &x.factors[here];
     }
     let mut lanes = [_mm256_setzero_si256(); N];
     let mut totals = [0i64; N];
@@ -69,22 +69,17 @@ fn tile<F: Format, const N: usize>(
             } else {
                 _mm256_set1_epi32(entry[0])
             };
-            let factors = offset_factors::<F>(entry, if signed { 0 } else { F::OFFSET });
             for n in 0..N {
-                let Some(a) = codes[n][g * 32..].first_chunk::<32>() else { continue };
-                let a: __m256i = bytemuck::cast(*a);
+                let a: __m256i = bytemuck::cast(codes[n][g]);
                 let a = if signed { _mm256_sign_epi8(a, w) } else { a };
-                let da = das[n][g];
                 let pairs = _mm256_maddubs_epi16(magnitude, a);
-                let quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(da as i16));
+                let quads = _mm256_madd_epi16(pairs, bytemuck::cast(scale_lanes[n][g]));
                 let even = _mm256_mul_epi32(quads, d);
                 let odd = _mm256_mul_epi32(_mm256_srli_epi64(quads, 32), d);
                 lanes[n] = _mm256_add_epi64(lanes[n], _mm256_add_epi64(even, odd));
-                if F::HALVES {
-                    let [low, high] = sums[n][g].map(i64::from);
-                    totals[n] += factors[0] * low + factors[1] * high;
-                } else if F::HAS_MIN || (F::OFFSET != 0 && !signed) {
-                    totals[n] += factors[0] * i64::from(sums[n][g][0] + sums[n][g][1]);
+                // What the codes' offset and M add; signed codes have neither.
+                if !signed {
+                    totals[n] += group_sum::<F>(entry, 0, 0, factors[n][g].sums);
                 }
             }
             g += 1;
@@ -92,8 +87,7 @@ fn tile<F: Format, const N: usize>(
     }
     for n in 0..N {
         let [a, b, c, d]: [i64; 4] = bytemuck::cast(lanes[n]);
-        let sum = totals[n].wrapping_add(a).wrapping_add(b).wrapping_add(c).wrapping_add(d);
-        out[token + n] = finish(sum, unit * x.units[token + n]);
+        out[token + n] = finish(totals[n] + a + b + c + d, unit * x.units[token + n]);
     }
 }
 

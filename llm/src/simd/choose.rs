@@ -58,7 +58,7 @@ fn time(variant: Variant, matrix: &Matrix<'_>, vectors: usize, clock: &dyn Clock
     let columns = rows.columns();
     // A wave with some spread; the values do not matter, only that they are no special case.
     let x: vec::Vec<f32> = (0..columns * vectors).map(|i| (i % 37) as f32 / 18.0 - 1.0).collect();
-    let mut memory = vec![0u8; 16 * columns * vectors + 4096];
+    let mut memory = vec![0u8; 8 * columns * vectors + 4096];
     let Ok(mut buffers) = ActivationBuffers::new(&mut Pool::new(&mut memory), vectors, columns) else {
         return u64::MAX;
     };

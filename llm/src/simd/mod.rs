@@ -162,14 +162,17 @@ fn finish(sum: i64, unit: f32) -> f32 {
     sum as f32 * unit
 }
 
-/// What one group contributes apart from its codes: the factor of `sums` (see [`Activations`]) for each half.
+/// What a group contributes to a row's sum, given the sums of `code * da * a` over both halves.
 #[inline(always)]
-fn offset_factors<F: Format>(entry: &[i32], offset: i32) -> [i64; 2] {
-    let entry = |i: usize| i64::from(entry.get(i).copied().unwrap_or(0));
-    let (d0, second) = (entry(0), entry(1));
-    let d1 = if F::HALVES { second } else { d0 };
-    let m = if F::HAS_MIN { second } else { 0 };
-    [d0, d1].map(|d| m - d * i64::from(offset))
+fn group_sum<F: Format>(entry: &[i32], low: i64, high: i64, sums: [i32; 2]) -> i64 {
+    let (d, second) = (i64::from(entry[0]), if F::ENTRIES > 1 { i64::from(entry[1]) } else { 0 });
+    let offset = i64::from(F::OFFSET);
+    if F::HALVES {
+        d * (low - offset * i64::from(sums[0])) + second * (high - offset * i64::from(sums[1]))
+    } else {
+        let sum = i64::from(sums[0] + sums[1]);
+        d * (low + high - offset * sum) + second * sum
+    }
 }
 
 /// `out[i] = query . keys[i]` for keys of the query's length, one after the other. The caller keeps magnitudes
