@@ -83,7 +83,7 @@ pub fn soak(minutes: u64) -> Result<()> {
         (after - before) >> 10
     );
     println!("errors   {errors}");
-    if !exit.powered_off() || counts.different > 0 || errors > 0 {
+    if !exit.powered_off() || counts.different > 0 || errors > 0 || !churn.contains("passed") {
         bail!("the soak found faults; see above");
     }
     Ok(())

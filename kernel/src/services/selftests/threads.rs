@@ -7,7 +7,7 @@ use crate::tasks::{self, JoinHandle, Options, WaitQueue};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Distance of timer interrupts during the storm.
 const STORM_NANOS: u64 = 20_000;
@@ -153,6 +153,30 @@ pub fn churn() -> Outcome {
         0 => Ok(alloc::format!("{} threads in {WAVES} waves on {} CPUs", WAVES * WAVE, percpu::count())),
         early => Err(alloc::format!("{early} sleeps ended too early")),
     }
+}
+
+/// Rounds of [`churn`] that went well in the background, and whether one did not.
+static BACKGROUND: (AtomicU64, AtomicBool, AtomicBool) =
+    (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
+
+/// Starts threads that repeat [`churn`] until the machine ends, for soaks; called again, tells how far they are.
+pub fn background_churn() -> Outcome {
+    let (rounds, started, failed) = &BACKGROUND;
+    if started.swap(true, Ordering::AcqRel) {
+        let rounds = rounds.load(Ordering::Acquire);
+        let line = alloc::format!("{} threads in {rounds} rounds", rounds * WAVES * WAVE);
+        return if failed.load(Ordering::Acquire) { Err(line + ", then a fault") } else { Ok(line) };
+    }
+    let forever = move || loop {
+        if let Err(fault) = churn() {
+            log::error!("background churn: FAILED: {fault}");
+            failed.store(true, Ordering::Release);
+            return;
+        }
+        rounds.fetch_add(1, Ordering::AcqRel);
+    };
+    tasks::spawn("background-churn", Options::default(), forever).map_err(|error| error.to_string())?;
+    Ok(String::from("started"))
 }
 
 /// Returns the result, and whether the sleep was as long as asked.

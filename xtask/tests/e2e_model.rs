@@ -1,0 +1,188 @@
+//! The language model in the booted kernel: the same tokens on every machine and on the host, and what happens where
+//! there is no good model.
+
+mod common;
+
+use common::{ANSWER, COMMAND, QUESTION, boot, power_off, scratch, with_model, without_model};
+use llm::{
+    clock::StdClock,
+    engine::{Engine, Flow, LoadOptions},
+    gguf::Gguf,
+    pool::Pool,
+    sample::Sampling,
+    threads::Threads,
+    tokenizer::Special,
+};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use xtask::guest::Guest;
+use xtask::model::fetch;
+use xtask::qemu::Machine;
+
+/// `cargo run --release` with commands on standard input is this program with no arguments.
+#[test]
+fn commands_can_be_piped_in() {
+    // Before the clock of anything runs: QEMU, the model, the kernel.
+    let machine = with_model();
+    let turn = Guest::start_alone(&machine).unwrap();
+    drop(turn);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .env_remove("AUTON_MODEL")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let commands = "slm query \"PCI device 8086:10d3 is\" --max-tokens 40\npoweroff\n";
+    program.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    let output = program.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{text}", output.status);
+    let answer = text.split("Shell> ").nth(1).unwrap_or_default();
+    assert!(answer.contains("Intel") && answer.contains("82574L") && answer.contains("[neural"), "{text}");
+}
+
+/// A kernel that panics must not look like success.
+#[test]
+fn a_panic_fails_a_piped_run() {
+    drop(without_model());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .env("AUTON_MODEL", "none")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    program.stdin.take().unwrap().write_all(b"selftest panic\n").unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.lines().last().unwrap_or_default().contains("panicked"), "{errors}");
+}
+
+#[test]
+fn golden_prompts_give_the_hosts_tokens() {
+    let (mut guest, _) = boot(&with_model());
+    let output = guest.command("selftest golden", ANSWER).unwrap();
+    power_off(guest);
+    for (name, text) in
+        [("g1_raw_pci", "PCI device 8086:10d3 is"), ("g3_raw_france", "The capital of France is")]
+    {
+        let prefix = format!("golden {name} ");
+        let line = output.lines().find_map(|line| line.strip_prefix(&prefix));
+        let line = line.unwrap_or_else(|| panic!("no line {prefix:?} in\n{output}"));
+        let in_kernel: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        assert_eq!(in_kernel.len(), 32);
+        assert_eq!(in_kernel, greedy_on_host(text, 32), "{name}");
+    }
+}
+
+#[test]
+fn every_machine_gives_the_same_answer() {
+    let standard = with_model();
+    let machines = [
+        ("2 CPUs, 1 GiB", standard.clone()),
+        ("1 CPU", Machine { cpus: 1, ..standard.clone() }),
+        ("4 CPUs, 4 GiB", Machine { cpus: 4, memory: "4G".to_owned(), ..standard.clone() }),
+        ("512 MiB", Machine { memory: "512M".to_owned(), ..standard.clone() }),
+        ("qemu64, SSE2 only", Machine { cpu_model: "qemu64".to_owned(), ..standard.clone() }),
+        // The model as ramdisk, for a kernel without one.
+        ("-initrd", Machine { initrd: Some(fetch::fetch().unwrap()), ..without_model() }),
+    ];
+    let mut first = None;
+    for (name, machine) in machines {
+        let (mut guest, log) = boot(&machine);
+        let cpus = guest.json("uptime --json", COMMAND).unwrap()["cpus_online"].as_u64();
+        assert_eq!(cpus, Some(machine.cpus.into()), "{name}:\n{log}");
+        let reply = guest.json(QUESTION, ANSWER).unwrap();
+        let answer = reply["answer"].as_str().unwrap_or_default().to_owned();
+        assert!(!answer.is_empty() && reply["model_tokens"] == 10, "{name}: {reply}");
+        assert_eq!(&answer, first.get_or_insert(answer.clone()), "{name}");
+        let provided = guest.json("slm status --json", COMMAND).unwrap()["model"]["provided_by"].clone();
+        assert_eq!(provided, if machine.initrd.is_some() { "ramdisk" } else { "embedded" }, "{name}");
+        power_off(guest);
+    }
+}
+
+#[test]
+fn with_too_little_memory_the_rule_engine_answers() {
+    // The embedded model is 94 MiB: less than that and nothing could load the kernel at all.
+    let (guest, log) = boot(&Machine { memory: "128M".to_owned(), ..with_model() });
+    assert!(log.lines().any(|line| line.contains("SLM: ") && line.contains("MiB")), "{log}");
+    rules_answer(guest);
+}
+
+#[test]
+fn damaged_models_are_refused_in_one_line() {
+    for (name, path, clue) in damaged_models() {
+        let (guest, log) = boot(&Machine { initrd: Some(path), ..without_model() });
+        let errors: Vec<&str> = log.lines().filter(|line| line.contains(clue)).collect();
+        assert_eq!(errors.len(), 1, "{name}: lines with {clue:?} in\n{log}");
+        assert!(log.contains("using the rule engine"), "{name}:\n{log}");
+        rules_answer(guest);
+    }
+}
+
+#[test]
+fn unloading_gives_every_byte_back() {
+    let (mut guest, _) = boot(&with_model());
+    let before = guest.json(QUESTION, ANSWER).unwrap();
+    guest.command("slm unload", COMMAND).unwrap();
+    let pool = guest.json("slm status --json", COMMAND).unwrap()["pool"].clone();
+    assert_eq!((pool["used"].as_u64(), pool["free"].as_u64()), (Some(0), pool["size"].as_u64()), "{pool}");
+    let answer = guest.command("slm query \"PCI device 8086:10d3 is\"", COMMAND).unwrap();
+    assert!(answer.contains("82574L") && answer.contains("the rule engine answered"), "{answer}");
+    guest.command("slm load", COMMAND).unwrap();
+    let after = guest.json(QUESTION, ANSWER).unwrap();
+    assert_eq!(before["answer"], after["answer"]);
+    power_off(guest);
+}
+
+fn rules_answer(mut guest: Guest) {
+    let reply = guest.json("slm query \"PCI device 8086:10d3 is\" --json", COMMAND).unwrap();
+    assert_eq!(reply["backend"], "rules");
+    assert!(reply["answer"].as_str().unwrap_or_default().contains("82574L"), "{reply}");
+    power_off(guest);
+}
+
+/// Name, file, and a word of the line that must say what is wrong.
+fn damaged_models() -> Vec<(&'static str, PathBuf, &'static str)> {
+    let good = std::fs::read(fetch::fetch().unwrap()).unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = scratch().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    // The type of the first metadata value (behind magic, version, counts, and its key) becomes one that is unknown.
+    let mut flipped = good[..4 << 20].to_vec();
+    let key = u64::from_le_bytes(flipped[24..32].try_into().unwrap()) as usize;
+    flipped[32 + key] ^= 0x40;
+    // As many tensors as fit 63 bits.
+    let mut absurd = good[..1 << 20].to_vec();
+    absurd[8..16].copy_from_slice(&(i64::MAX as u64).to_le_bytes());
+    vec![
+        ("truncated", file("truncated.gguf", &good[..40 << 20]), "SLM: the model"),
+        ("bit-flipped", file("flipped.gguf", &flipped), "SLM: the model"),
+        ("absurd", file("absurd.gguf", &absurd), "SLM: the model"),
+        ("no GGUF", file("text.gguf", b"this is not a model at all, only a line of text"), "SLM: the model"),
+    ]
+}
+
+fn greedy_on_host(text: &str, tokens: usize) -> Vec<u32> {
+    let file = std::fs::read(fetch::fetch().unwrap()).unwrap();
+    let mut memory = vec![0; 256 << 20];
+    let (threads, clock) = (Threads::new(2), StdClock::new());
+    let options = LoadOptions { context: Some(256), ..LoadOptions::default() };
+    let gguf = Gguf::parse(&file).unwrap();
+    let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, options).unwrap();
+    let mut prompt = Vec::new();
+    engine.tokenizer().encode(text, Special::Parse, &mut prompt);
+    let mut ids = Vec::new();
+    engine
+        .generate(&prompt, &[], &Sampling::greedy(), tokens, &mut |piece| {
+            ids.push(piece.token);
+            Flow::Continue
+        })
+        .unwrap();
+    ids
+}
