@@ -4,7 +4,7 @@ mod common;
 
 use common::{golden, golden_logits, max_difference, medium_model};
 use llm::clock::StdClock;
-use llm::engine::{Engine, LoadOptions};
+use llm::engine::{Engine, Flow, KvFormat, LoadOptions, Origin, Sampling, StopReason};
 use llm::gguf::Gguf;
 use llm::pool::Pool;
 use llm::threads::Threads;
@@ -61,7 +61,7 @@ fn load<'p>(
 #[test]
 fn file_as_it_is_gives_logits_as_close_as_llama_cpp() {
     let Some((file, prompts)) = medium_model().zip(prompts()) else { return };
-    let (threads, clock, mut memory) = (Threads::new(2), StdClock::new(), vec![0u8; 128 << 20]);
+    let (threads, clock, mut memory) = (Threads::new(1), StdClock::new(), vec![0u8; 128 << 20]);
     let options = LoadOptions { context: Some(512), ..LoadOptions::default() };
     let mut engine = load(&file, &mut memory, &threads, &clock, options);
     let mut too_far = Vec::new();
@@ -82,4 +82,64 @@ fn allowed_difference(prompt: &Prompt) -> f32 {
         .map(|build| max_difference(&golden_logits(&format!("{build}-{}", prompt.name)), &prompt.logits))
         .into_iter()
         .fold(0.0, f32::max)
+}
+
+/// Greedy tokens behind `prompt` and the reference's own tokens, as far as `wanted` picks steps.
+///
+/// Each step is judged behind the reference's tokens, so that one close call does not end the comparison. The reference does not
+/// stop at the end of a text.
+fn check_greedy(engine: &mut Engine<'_>, prompt: &Prompt, wanted: impl Fn(usize) -> bool) -> usize {
+    let mut fed = prompt.tokens.clone();
+    let mut checked = 0;
+    for (step, &reference) in prompt.greedy.iter().enumerate() {
+        let mut token = None;
+        let done = engine
+            .generate(&fed, &[], &Sampling::greedy(), 1, &mut |piece| {
+                token = (piece.origin == Origin::Model).then_some(piece.token).or(token);
+                Flow::Continue
+            })
+            .unwrap();
+        if wanted(step) {
+            checked += 1;
+            match token {
+                Some(token) => assert_eq!(token, reference, "{} step {step}", prompt.name),
+                None => assert!(
+                    done.stop == StopReason::EndOfText && engine.tokenizer().is_end(reference),
+                    "{} step {step}: text ended, should go on with {reference}",
+                    prompt.name
+                ),
+            }
+        }
+        fed.push(reference);
+    }
+    checked
+}
+
+#[test]
+fn file_as_it_is_chooses_the_tokens_that_are_clear() {
+    let Some((file, prompts)) = medium_model().zip(prompts()) else { return };
+    let (threads, clock, mut memory) = (Threads::new(1), StdClock::new(), vec![0u8; 128 << 20]);
+    let options = LoadOptions { context: Some(512), ..LoadOptions::default() };
+    let mut engine = load(&file, &mut memory, &threads, &clock, options);
+    for prompt in &prompts {
+        let allowed = allowed_difference(prompt);
+        let checked = check_greedy(&mut engine, prompt, |step| prompt.margin[step] > 2.0 * allowed);
+        println!("{:16} {checked} of {} tokens are clear, and equal", prompt.name, prompt.greedy.len());
+        assert!(checked > 0);
+    }
+}
+
+#[test]
+fn f32_weights_give_the_reference_logits_and_all_its_tokens() {
+    let Some((file, prompts)) = medium_model().zip(prompts()) else { return };
+    let file = common::with_f32_weights(&Gguf::parse(&file).unwrap());
+    let (threads, clock, mut memory) = (Threads::new(1), StdClock::new(), vec![0u8; 128 << 20]);
+    let options = LoadOptions { context: Some(512), kv: KvFormat::Float, ..LoadOptions::default() };
+    let mut engine = load(&file, &mut memory, &threads, &clock, options);
+    for prompt in &prompts {
+        let difference = max_difference(engine.logits(&prompt.tokens).unwrap(), &prompt.logits);
+        println!("{:16} {difference:.1e} from f64", prompt.name);
+        assert!(difference < 1e-3, "{}: {difference}", prompt.name);
+        assert_eq!(check_greedy(&mut engine, prompt, |_| true), 32);
+    }
 }

@@ -12,19 +12,21 @@ pub struct NotFinite;
 const F16_EXPONENT: u16 = 0x7C00;
 const F16_MAGNITUDE: u16 = 0x7FFF;
 
-/// A half float in units of `2^-shift`, exact where the bits reach that far, else rounded to nearest.
+/// A half float times a whole number, in units of `2^-shift`; exact where the bits reach that far, else rounded
+/// to nearest.
 #[inline(always)]
-fn fixed(bits: u16, shift: i32) -> i64 {
+fn fixed(bits: u16, multiplier: i32, shift: i32) -> i64 {
     let exponent = i32::from(bits >> 10 & 31);
     // value = mantissa * 2^(max(exponent, 1) - 25); subnormals have no hidden bit.
     let mantissa = i64::from(bits & 0x3FF) | i64::from(exponent != 0) << 10;
+    let product = mantissa * i64::from(multiplier);
     let left = exponent.max(1) - 25 + shift;
-    let magnitude = match left {
-        0..=40 => mantissa << left,
-        -40..0 => (mantissa + (1 << (-left - 1))) >> -left,
+    let value = match left {
+        0..=40 => product << left,
+        -40..0 => (product + (1 << (-left - 1))) >> -left,
         _ => 0,
     };
-    if bits >> 15 == 1 { -magnitude } else { magnitude }
+    if bits >> 15 == 1 { -value } else { value }
 }
 
 /// Bits that a table entry of this format may have, sign not counted, so that the 64-bit sum over
@@ -73,13 +75,10 @@ pub fn build<F: Format>(
         {
             for (group, entry) in entries.chunks_exact_mut(F::ENTRIES).enumerate() {
                 let scales = F::scales(block, group);
-                let d = fixed(scales.d, shift);
-                let second = if F::HALVES {
-                    d * i64::from(scales.dx[1])
-                } else {
-                    fixed(scales.m, shift) * i64::from(scales.mx)
-                };
-                for (slot, value) in entry.iter_mut().zip([d * i64::from(scales.dx[0]), second]) {
+                let (bits, multiplier) =
+                    if F::HALVES { (scales.d, scales.dx[1]) } else { (scales.m, scales.mx) };
+                let fixed_entries = [fixed(scales.d, scales.dx[0], shift), fixed(bits, multiplier, shift)];
+                for (slot, value) in entry.iter_mut().zip(fixed_entries) {
                     // Fits: entry_bits is at most 30.
                     *slot = value as i32;
                 }
@@ -106,8 +105,13 @@ mod tests {
                 continue;
             }
             // 24 fractional bits hold every half float.
-            assert_eq!(fixed(bits, 24) as f64 / f64::from(1 << 24), f64::from(f16_to_f32(bits)), "{bits:#x}");
-            let rounded = fixed(bits, 10) as f64 / 1024.0;
+            assert_eq!(
+                fixed(bits, 1, 24) as f64 / f64::from(1 << 24),
+                f64::from(f16_to_f32(bits)),
+                "{bits:#x}"
+            );
+            assert_eq!(fixed(bits, -63, 24), -63 * fixed(bits, 1, 24));
+            let rounded = fixed(bits, 1, 10) as f64 / 1024.0;
             assert!((rounded - f64::from(f16_to_f32(bits))).abs() <= 0.5 / 1024.0, "{bits:#x}");
         }
     }

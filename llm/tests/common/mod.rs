@@ -1,6 +1,8 @@
 //! Where the model file and the golden data are.
 #![allow(dead_code)]
 
+use llm::gguf::{GgmlType, Gguf, Value, write::GgufWriter};
+use llm::quant::{self, float};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,4 +75,61 @@ pub fn golden_logits(name: &str) -> Vec<f32> {
 pub fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Adds a `gpt2` vocabulary of `size` tokens: the 256 bytes, then control tokens, the last of which ends a text.
+pub fn byte_vocabulary(file: &mut GgufWriter, size: usize) {
+    // GPT-2's letters for bytes: printable ones stand for themselves, the others for 256 and up.
+    let printable = |b: u32| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    let mut others = 0x100u32..;
+    let mut tokens: Vec<String> = (0..256u32)
+        .map(|b| char::from_u32(if printable(b) { b } else { others.next().unwrap() }).unwrap().to_string())
+        .collect();
+    tokens.extend((256..size).map(|i| format!("<{i}>")));
+    file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "smollm");
+    file.i32s("tokenizer.ggml.token_type", (0..size).map(|i| if i < 256 { 1 } else { 3 }));
+    file.strings("tokenizer.ggml.tokens", tokens).strings("tokenizer.ggml.merges", ["a b"; 0]);
+    file.u32("tokenizer.ggml.eos_token_id", size as u32 - 1);
+}
+
+/// Copies a metadata value of the kinds that model files have.
+pub fn copy_value(file: &mut GgufWriter, key: &str, value: Value<'_>) {
+    match value {
+        Value::U32(v) => {
+            file.u32(key, v);
+        }
+        Value::F32(v) => {
+            file.f32(key, v);
+        }
+        Value::Bool(v) => {
+            file.bool(key, v);
+        }
+        Value::String(v) => {
+            file.string(key, std::str::from_utf8(v).unwrap());
+        }
+        Value::Array(v) => {
+            file.array(key, v.kind(), v.len() as u64, v.bytes());
+        }
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+/// The same model with every tensor dequantised to F32.
+pub fn with_f32_weights(gguf: &Gguf<'_>) -> Vec<u8> {
+    let mut file = GgufWriter::new();
+    for (key, value) in gguf.metadata() {
+        copy_value(&mut file, key, value);
+    }
+    for tensor in gguf.tensors() {
+        let mut values = vec![0.0f32; tensor.elements() as usize];
+        match tensor.kind {
+            GgmlType::F32 => float::dequantise::<float::F32>(tensor.data, &mut values),
+            GgmlType::Q4_1 => quant::dequantise::<quant::Q4_1>(tensor.data, &mut values),
+            GgmlType::Q8_0 => quant::dequantise::<quant::Q8_0>(tensor.data, &mut values),
+            other => panic!("{}: {other:?}", tensor.name),
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        file.tensor(tensor.name, GgmlType::F32, &tensor.dims[..tensor.n_dims as usize], &bytes);
+    }
+    file.finish()
 }
