@@ -1,0 +1,123 @@
+//! Text on three small vocabularies: no panic, known tokens, and decoding gives the text back.
+
+use crate::random::Random;
+use crate::run::Target;
+use llm::gguf::Gguf;
+use llm::gguf::write::GgufWriter;
+use llm::pool::Pool;
+use llm::tokenizer::{Special, Tokenizer};
+
+/// Tokenizers with every byte, so that nothing may be lost.
+pub struct TokenizerTarget {
+    tokenizers: Vec<(Tokenizer<'static>, bool)>,
+}
+
+impl TokenizerTarget {
+    /// Builds the vocabularies; they live as long as the program.
+    pub fn new() -> Self {
+        let build = |file: Vec<u8>, spm: bool| {
+            let gguf = Gguf::parse(Box::leak(file.into_boxed_slice())).expect("a valid file");
+            let memory = Box::leak(vec![0; 64 << 10].into_boxed_slice());
+            (Tokenizer::from_gguf(&gguf, &mut Pool::new(memory)).expect("a valid vocabulary"), spm)
+        };
+        Self {
+            tokenizers: vec![build(bpe("smollm"), false), build(bpe("default"), false), build(spm(), true)],
+        }
+    }
+}
+
+impl Target for TokenizerTarget {
+    fn seeds(&mut self) -> Vec<Vec<u8>> {
+        [
+            "hello world",
+            "I'll 12345 x86_64 ²³ ⅷ",
+            "你好，世界 🙂",
+            "<|im_start|>user\nhi<|im_end|>",
+            "aaaaaaaaaaaaaaaa",
+            "  \t\n\r\n x ",
+            "",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .into()
+    }
+
+    fn words(&self) -> Vec<&'static [u8]> {
+        vec![
+            b"<|im_start|>",
+            b"<user>",
+            b"'ll",
+            b"\xc2\xa0",
+            b"\xe2\x96\x81",
+            b"aaaaaaaa",
+            b"  ",
+            b"\xd9\xa3",
+            b"\xe4\xbd\xa0",
+        ]
+    }
+
+    fn generate(&mut self, random: &mut Random) -> Option<Vec<u8>> {
+        let length = random.below(64);
+        let text: String = (0..length)
+            .filter_map(|_| {
+                char::from_u32((random.next() >> 11) as u32 & random.pick(&[0x7f, 0x7ff, 0xffff, 0x1f_ffff]))
+            })
+            .collect();
+        Some(text.into())
+    }
+
+    fn execute(&mut self, input: &[u8]) -> String {
+        let text = String::from_utf8_lossy(input);
+        for (tokenizer, spm) in &self.tokenizers {
+            let (mut ids, mut parsed) = (Vec::new(), Vec::new());
+            tokenizer.encode(&text, Special::None, &mut ids);
+            tokenizer.encode(&text, Special::Parse, &mut parsed);
+            assert!(ids.iter().chain(&parsed).all(|&id| (id as usize) < tokenizer.vocab_size()));
+            let mut decoded = Vec::new();
+            ids.iter().for_each(|&id| tokenizer.decode(id, &mut decoded));
+            if !spm {
+                assert_eq!(decoded, text.as_bytes(), "decoding gives the text back");
+            }
+        }
+        if text.len() == input.len() { "text".into() } else { "text with replaced bytes".into() }
+    }
+}
+
+fn alphabet() -> Vec<String> {
+    let printable = |b: &u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut other = 0x100..;
+    (0..256u32)
+        .map(|b| if printable(&b) { b } else { other.next().unwrap_or(0) })
+        .filter_map(char::from_u32)
+        .map(String::from)
+        .collect()
+}
+
+fn bpe(pre: &str) -> Vec<u8> {
+    let mut tokens = alphabet();
+    tokens.extend(
+        ["he", "ll", "hell", "hello", "aa", "aaaa", "aaaaaaaa", "<|im_start|>", "<|im_end|>", "<user>"]
+            .map(String::from),
+    );
+    let mut kinds = vec![1; 263];
+    kinds.extend([3, 3, 4]);
+    let mut file = GgufWriter::new();
+    file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", pre);
+    file.strings("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", kinds);
+    file.strings("tokenizer.ggml.merges", ["h e", "l l", "he ll", "hell o", "a a", "aa aa", "aaaa aaaa"]);
+    file.finish()
+}
+
+fn spm() -> Vec<u8> {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).into();
+    tokens.extend((0..256).map(|b| format!("<0x{b:02X}>")));
+    tokens.extend(["▁", "a", "l", "ll", "aa", "▁a", "aaaa"].map(String::from));
+    let mut kinds = vec![2, 3, 3];
+    kinds.extend([6; 256]);
+    kinds.extend([1; 7]);
+    let mut file = GgufWriter::new();
+    file.string("tokenizer.ggml.model", "llama")
+        .f32s("tokenizer.ggml.scores", (0..tokens.len()).map(|id| -(id as f32)));
+    file.strings("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", kinds);
+    file.u32("tokenizer.ggml.bos_token_id", 1);
+    file.finish()
+}
