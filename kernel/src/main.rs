@@ -37,7 +37,10 @@ fn kernel_main(boot: BootInfo) -> ! {
     drivers::serial::init(platform);
     let cpus = arch::smp::start(platform.cpus.iter().filter(|cpu| cpu.enabled).map(|cpu| cpu.apic_id));
     let listed = platform.cpus.iter().filter(|cpu| cpu.enabled).count().max(1);
-    ::log::info!("SMP: {cpus} of {listed} CPUs run ({})", if arch::cpu::features().x2apic { "x2APIC" } else { "xAPIC" });
+    ::log::info!(
+        "SMP: {cpus} of {listed} CPUs run ({})",
+        if arch::cpu::features().x2apic { "x2APIC" } else { "xAPIC" }
+    );
     drivers::pci::init(drivers::acpi::ecam());
     if let Err(error) = tasks::spawn("init", tasks::Options::default(), move || init(&boot)) {
         panic!("cannot start the first thread: {error}");

@@ -91,10 +91,13 @@ unsafe extern "C" fn memset(dest: *mut u8, value: i32, n: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut at = 0;
-    // SAFETY: `at + 8 <= n`, and the caller's contract.
-    while at + 8 <= n
-        && unsafe { a.add(at).cast::<u64>().read_unaligned() == b.add(at).cast::<u64>().read_unaligned() }
-    {
+    while at + 8 <= n {
+        // SAFETY: `at + 8 <= n`, and the caller's contract.
+        let (x, y) =
+            unsafe { (a.add(at).cast::<u64>().read_unaligned(), b.add(at).cast::<u64>().read_unaligned()) };
+        if x != y {
+            break;
+        }
         at += 8;
     }
     while at < n {

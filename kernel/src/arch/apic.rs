@@ -117,11 +117,6 @@ fn calibrate_timer() {
     TIMER_HZ.store((ticks * 1_000_000_000 / nanos).max(1), Ordering::Relaxed);
 }
 
-/// Timer ticks per second.
-pub fn timer_frequency() -> u64 {
-    TIMER_HZ.load(Ordering::Relaxed)
-}
-
 /// Asks for one timer interrupt on this CPU after `nanos`.
 pub fn arm_timer(nanos: u64) {
     let ticks = u128::from(nanos) * u128::from(TIMER_HZ.load(Ordering::Relaxed)) / 1_000_000_000;

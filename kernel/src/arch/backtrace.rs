@@ -113,7 +113,7 @@ impl gimli::UnwindContextStorage<usize> for Store {
 
 /// Reads a stack word, if that address is mapped.
 fn load(address: u64) -> Option<u64> {
-    if address % 8 != 0 || crate::memory::translate(address).is_none() {
+    if !address.is_multiple_of(8) || crate::memory::translate(address).is_none() {
         return None;
     }
     // SAFETY: aligned and mapped.

@@ -6,7 +6,7 @@ use x86_64::instructions::port::Port;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::xcontrol::{XCr0, XCr0Flags};
 
-/// CPUID facts that the kernel acts on or shows.
+/// CPUID facts that the kernel acts on.
 #[derive(Clone, Debug)]
 pub struct Features {
     /// XSAVE family present: extended state beyond SSE can be used.
@@ -15,26 +15,14 @@ pub struct Features {
     pub xsaveopt: bool,
     /// AVX (needs `xsave`).
     pub avx: bool,
-    /// AVX2.
-    pub avx2: bool,
     /// AVX-512 foundation.
     pub avx512: bool,
     /// The x2APIC register interface.
     pub x2apic: bool,
-    /// TSC ticks at one rate in every power state.
-    pub invariant_tsc: bool,
-    /// RDRAND.
-    pub rdrand: bool,
     /// SMEP: the kernel never executes user pages.
     pub smep: bool,
     /// UMIP.
     pub umip: bool,
-    /// Vendor, such as "AuthenticAMD".
-    pub vendor: heapless::String<16>,
-    /// Brand, such as "QEMU TCG CPU version 2.5+".
-    pub brand: heapless::String<48>,
-    /// Hypervisor or emulator, such as "TCGTCGTCGTCG"; empty on hardware.
-    pub hypervisor: heapless::String<16>,
 }
 
 static FEATURES: OnceCell<Features> = OnceCell::uninit();
@@ -56,41 +44,11 @@ fn detect() -> Features {
         xsave,
         xsaveopt: xsave && id.get_extended_state_info().is_some_and(|s| s.has_xsaveopt()),
         avx,
-        avx2: avx && has_extended(|f| f.has_avx2()),
         avx512: avx && has_extended(|f| f.has_avx512f()),
         x2apic: has(|f| f.has_x2apic()),
-        invariant_tsc: id.get_advanced_power_mgmt_info().is_some_and(|p| p.has_invariant_tsc()),
-        rdrand: has(|f| f.has_rdrand()),
         smep: has_extended(|f| f.has_smep()),
         umip: has_extended(|f| f.has_umip()),
-        vendor: text(id.get_vendor_info().as_ref().map_or("", |v| v.as_str())),
-        brand: text(id.get_processor_brand_string().as_ref().map_or("", |b| b.as_str().trim())),
-        hypervisor: hypervisor(),
     }
-}
-
-/// CPUID leaf 0x4000_0000, if the hypervisor bit is set.
-fn hypervisor() -> heapless::String<16> {
-    let leaf = |number| core::arch::x86_64::__cpuid(number);
-    if leaf(1).ecx >> 31 == 0 {
-        return heapless::String::new();
-    }
-    let words = leaf(0x4000_0000);
-    let mut bytes = [0; 12];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip([words.ebx, words.ecx, words.edx]) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    text(core::str::from_utf8(&bytes).unwrap_or("unknown").trim_end_matches('\0'))
-}
-
-fn text<const N: usize>(from: &str) -> heapless::String<N> {
-    let mut text = heapless::String::new();
-    for character in from.chars() {
-        if text.push(character).is_err() {
-            break;
-        }
-    }
-    text
 }
 
 /// Sets this CPU's control registers: write protection, FPU, global protections, extended state.

@@ -11,6 +11,7 @@ const FIRST_USED: u64 = 1 << 20;
 /// What the entry code's tables map.
 const EARLY_LIMIT: u64 = 4 << 30;
 
+#[allow(clippy::large_enum_variant, reason = "there is one, in a static")]
 enum Frames {
     /// Before `init_early`.
     Nothing,

@@ -58,11 +58,6 @@ pub fn boot_stack_guard() -> u64 {
     linker_address!(__boot_stack_guard)
 }
 
-/// The boot stack.
-pub fn boot_stack() -> Range<u64> {
-    linker_address!(__boot_stack_bottom)..linker_address!(__boot_stack_top)
-}
-
 /// Physical addresses of the whole image, entry code included.
 pub fn image_phys() -> Range<u64> {
     linker_address!(__image_start_phys)..part(Part::Data).end - KERNEL_BASE

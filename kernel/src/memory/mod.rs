@@ -10,7 +10,7 @@ mod stack;
 pub use heap::stats as heap_stats;
 pub use paging::{map, root as page_table_root, unmap};
 pub use region::Region;
-pub use stack::{STACK_SIZE, Stack, counts as stack_counts, is_guard as is_stack_guard};
+pub use stack::{STACK_SIZE, Stack, is_guard as is_stack_guard};
 
 use crate::sync::IrqMutex;
 use bootloader_api::BootInfo;

@@ -102,7 +102,7 @@ pub fn unmap(virt: u64, len: u64) {
     let mut at = virt;
     while at < virt + len {
         let step = match walk(*root, at) {
-            Some((entry, size)) if size == LARGE && at % LARGE == 0 && virt + len - at >= LARGE => {
+            Some((entry, size)) if size == LARGE && at.is_multiple_of(LARGE) && virt + len - at >= LARGE => {
                 entry.set_unused();
                 LARGE
             }
@@ -156,11 +156,11 @@ fn table(phys: u64) -> &'static mut PageTable {
 }
 
 fn map_in(root: u64, virt: u64, phys: u64, len: u64, access: Access) -> Result<(), OutOfMemory> {
-    debug_assert!(virt % PAGE == 0 && phys % PAGE == 0 && len % PAGE == 0);
+    debug_assert!([virt, phys, len].iter().all(|value| value.is_multiple_of(PAGE)));
     let mut done = 0;
     while done < len {
         let (at, to) = (virt + done, phys + done);
-        let large = at % LARGE == 0 && to % LARGE == 0 && len - done >= LARGE;
+        let large = at.is_multiple_of(LARGE) && to.is_multiple_of(LARGE) && len - done >= LARGE;
         let directory = next(&mut next(&mut table(root)[index(at, 39)])?[index(at, 30)])?;
         let entry = &mut directory[index(at, 21)];
         if large && entry.is_unused() {

@@ -71,8 +71,3 @@ impl Drop for Stack {
 pub fn is_guard(address: u64) -> bool {
     (STACKS..SLOTS_END).contains(&address) && (address - STACKS) % SLOT < SLOT - STACK_SIZE
 }
-
-/// Stacks mapped now, and how many of them are unused.
-pub fn counts() -> (u64, usize) {
-    (USED.load(Ordering::Relaxed), FREE.lock().len())
-}

@@ -51,11 +51,6 @@ impl Options {
     pub fn on_cpu(cpu: usize) -> Self {
         Self { cpu: Some(cpu), ..Self::default() }
     }
-
-    /// Runs with this nice value.
-    pub fn nice(nice: i32) -> Self {
-        Self { nice: Nice::new(nice), ..Self::default() }
-    }
 }
 
 /// Why a thread was not made.
@@ -91,11 +86,6 @@ impl<T> JoinHandle<T> {
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         self.task.exited.load(Ordering::Acquire)
-    }
-
-    /// Its id.
-    pub fn id(&self) -> TaskId {
-        self.task.id
     }
 }
 

@@ -73,7 +73,7 @@ unsafe impl Sync for Task {}
 // SAFETY: as above.
 unsafe impl Send for Task {}
 
-const _: () = assert!(size_of::<TrapFrame>() % 16 == 0 && core::mem::offset_of!(Task, frame) == 0);
+const _: () = assert!(size_of::<TrapFrame>().is_multiple_of(16) && core::mem::offset_of!(Task, frame) == 0);
 
 impl Task {
     /// A thread that will run `entry` when it is first picked.
