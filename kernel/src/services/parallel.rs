@@ -20,6 +20,10 @@ const SPIN_NANOS: u64 = 200_000;
 /// Looks at the clock are this many spins apart.
 const SPINS_PER_LOOK: u32 = 64;
 
+/// A job is cut into this many parts for each thread: when the host or another thread takes a CPU away, the others do
+/// more of the rest.
+const PARTS_PER_THREAD: usize = 2;
+
 /// A job's address; valid while the job has unfinished parts.
 type Job = *const (dyn Fn(usize, usize) + Sync);
 
@@ -72,6 +76,11 @@ pub fn start() -> Result<(), SpawnError> {
 }
 
 impl Workers {
+    /// How many CPUs share the work.
+    pub fn cpus(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
+    }
+
     /// Takes parts until none is left.
     fn help(&self) {
         loop {
@@ -121,8 +130,12 @@ impl Workers {
 }
 
 impl Parallel for Workers {
+    /// How many parts a job has.
     fn threads(&self) -> usize {
-        self.threads.load(Ordering::Relaxed)
+        match self.cpus() {
+            1 => 1,
+            cpus => cpus * PARTS_PER_THREAD,
+        }
     }
 
     fn run(&self, job: &(dyn Fn(usize, usize) + Sync)) {

@@ -42,7 +42,11 @@ const TESTS: &[Test] = &[
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
     test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),
-    test("background-churn", "Repeats churn in the background; called again, tells how far it is.", threads::background_churn),
+    test(
+        "background-churn",
+        "Repeats churn in the background; called again, tells how far it is.",
+        threads::background_churn,
+    ),
     fatal("stack-overflow", "Overflows a stack: a report must follow.", faults::stack_overflow),
     fatal("page-fault", "Reads an unmapped address: a report must follow.", faults::page_fault),
     fatal("write-text", "Writes to the kernel's code: a report must follow.", faults::write_text),

@@ -204,7 +204,7 @@ fn show_loaded(engine: &Engine<'static>) {
     shown.pool = Some(pool_use(engine.usage()));
     shown.variant = Some(variant);
     shown.candidates = candidates;
-    shown.threads = info.threads as u32;
+    shown.threads = WORKERS.cpus() as u32;
 }
 
 fn show_unloaded(reason: &str) {
