@@ -32,6 +32,9 @@ impl Parallel for SingleThread {
 /// No more parts than this are made of one job, however many CPUs there are.
 pub const MAX_PARTS: usize = 64;
 
+/// Number of the first item and the items of a part that nobody has taken yet.
+type Slot<'a, T> = Mutex<Option<(usize, &'a mut [T])>>;
+
 /// Splits `out`, seen as items of `width` values, into one run of items for each CPU and calls
 /// `work(first_item, items)` on each. Which CPU gets which items has no influence on results as long as
 /// `work` treats each item by itself.
@@ -49,7 +52,7 @@ pub fn for_items<T: Send>(
     }
     // Each part takes its slice out of its slot once. The locks are never contended; they are what lets
     // safe code hand disjoint pieces of `out` to several threads.
-    let slots: [Mutex<Option<(usize, &mut [T])>>; MAX_PARTS] = [const { Mutex::new(None) }; MAX_PARTS];
+    let slots: [Slot<'_, T>; MAX_PARTS] = [const { Mutex::new(None) }; MAX_PARTS];
     let mut rest = out;
     for (part, slot) in slots.iter().enumerate().take(parts) {
         let (first, end) = (items * part / parts, items * (part + 1) / parts);

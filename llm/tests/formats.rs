@@ -86,7 +86,7 @@ fn check_products<F: Format>(columns: usize, tokens: usize, seed: u64) {
 
     let mut random = llm::sample::SplitMix64::new(seed ^ 1);
     let x: Vec<f32> = (0..columns * tokens)
-        .map(|_| (random.next_f32() - 0.5) * if random.next_u64() % 50 == 0 { 100.0 } else { 1.0 })
+        .map(|_| (random.next_f32() - 0.5) * if random.next_u64().is_multiple_of(50) { 100.0 } else { 1.0 })
         .collect();
     let mut memory = vec![0u8; 1 << 20];
     let mut buffers = ActivationBuffers::new(&mut Pool::new(&mut memory), tokens, columns).unwrap();

@@ -78,7 +78,7 @@ impl<'p> Matrix<'p> {
             Elements::Quantised(kind) => with_format!(kind, F => {
                 use quant::Format;
                 let row_entries = groups * F::ENTRIES;
-                let entries = row_entries.checked_mul(rows).unwrap_or(usize::MAX);
+                let entries = row_entries.saturating_mul(rows);
                 let table = pool.take_unzeroed::<i32>(Purpose::Weights, entries)?;
                 let unit = quant::scales::build::<F>(tensor.data, groups, table, parallel)
                     .map_err(|_| LoadError::NotFinite { name: name.to_owned() })?;

@@ -106,7 +106,7 @@ fn unpack<F: Format>(block: &[u8], group: usize) -> __m256i {
         Kind::Q4K => {
             let at = 16 + 32 * (group / 2);
             let bytes: __m256i = bytemuck::cast(block[at..].first_chunk::<32>().copied().unwrap_or_default());
-            let bytes = if group % 2 == 0 { bytes } else { _mm256_srli_epi16(bytes, 4) };
+            let bytes = if group.is_multiple_of(2) { bytes } else { _mm256_srli_epi16(bytes, 4) };
             _mm256_and_si256(bytes, _mm256_set1_epi8(15))
         }
         _ => bytemuck::cast(F::codes(block, group)),

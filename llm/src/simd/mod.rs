@@ -1,6 +1,6 @@
 //! Products of weight rows and activation vectors, in three variants with identical results.
 //!
-//! * `Portable`: four multiply-adds in one 64-bit multiplication (see [`portable`]). Safe Rust; the fastest where
+//! * `Portable`: four multiply-adds in one 64-bit multiplication (see `portable.rs`). Safe Rust; the fastest where
 //!   vector instructions are emulated one by one, as in QEMU without KVM.
 //! * `Sse2`, `Avx2`: `pmaddwd` and `pmaddubsw`. The fastest on real CPUs.
 //!
