@@ -2,6 +2,7 @@
 //!
 //! Boot order: [`start`] after all CPUs run, then [`selftests::run_from_command_line`], then [`console::start`].
 
+#[cfg(feature = "llm")]
 mod clock;
 pub mod console;
 mod control;
@@ -21,6 +22,7 @@ use bootloader_api::BootInfo;
 /// In a thread, with interrupts on. A service that cannot start is logged and missing, no more.
 pub fn start(boot: &BootInfo) {
     system::init(boot);
+    log::debug!("Init: {} functions have names", crate::ksyms::count());
     #[cfg(feature = "llm")]
     report("model workers", parallel::start());
     report("model", slm::start(boot));

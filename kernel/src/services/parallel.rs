@@ -161,7 +161,7 @@ impl Parallel for Workers {
             core::hint::spin_loop();
             spins += 1;
             // The worker may be waiting for this very CPU.
-            if spins % (64 * SPINS_PER_LOOK) == 0 {
+            if spins.is_multiple_of(64 * SPINS_PER_LOOK) {
                 tasks::yield_now();
             }
         }

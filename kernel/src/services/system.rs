@@ -1,7 +1,8 @@
 //! The machine as the shell sees it: the kernel's side of [`shell::System`].
 
 use super::{processor, selftests, slm};
-use crate::arch::{percpu, time};
+use crate::arch::{irq, percpu, time};
+use crate::drivers::serial::{COM1, COM2};
 use crate::drivers::{acpi, pci};
 use crate::memory::{self, frames};
 use crate::{boot, tasks};
@@ -126,6 +127,10 @@ impl System for Machine {
     }
 
     fn power(&self, action: PowerAction) -> Result<(), PowerError> {
+        let (unexpected, overruns) = (irq::unexpected(), COM1.overruns() + COM2.overruns());
+        if unexpected + overruns > 0 {
+            log::warn!("Power: {unexpected} unexpected interrupts and {overruns} serial overruns since boot");
+        }
         match action {
             PowerAction::Off => Err(PowerError(acpi::poweroff().to_string())),
             PowerAction::Reboot => acpi::reboot(),

@@ -10,10 +10,7 @@ const PACKAGE_OP: u8 = 0x12;
 pub fn sleep_types(aml: &[u8]) -> Option<[u8; 2]> {
     aml.windows(4).enumerate().filter(|(_, name)| name == b"_S5_").find_map(|(at, _)| {
         // `Name (_S5_` or `Name (\_S5_`.
-        let declared = match aml.get(..at)? {
-            [.., NAME_OP] | [.., NAME_OP, b'\\'] => true,
-            _ => false,
-        };
+        let declared = matches!(aml.get(..at)?, [.., NAME_OP] | [.., NAME_OP, b'\\']);
         if declared { package(aml.get(at + 4..)?) } else { None }
     })
 }

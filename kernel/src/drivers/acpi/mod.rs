@@ -9,8 +9,8 @@ mod platform;
 mod power;
 pub mod tables;
 
-pub use platform::{Ecam, IoApic, Override, Platform, Power, Processor, Register};
-pub use power::{PowerOffError, poweroff, reboot};
+pub use platform::{Ecam, Override, Platform, Power, Register};
+pub use power::{poweroff, reboot};
 
 use crate::memory;
 use alloc::vec::Vec;

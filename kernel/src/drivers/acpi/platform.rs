@@ -129,7 +129,8 @@ impl Ecam {
             first_bus: *entry.get(10)?,
             last_bus: *entry.get(11)?,
         };
-        (ecam.base != 0 && ecam.base % (1 << 20) == 0 && ecam.first_bus <= ecam.last_bus).then_some(ecam)
+        (ecam.base != 0 && ecam.base.is_multiple_of(1 << 20) && ecam.first_bus <= ecam.last_bus)
+            .then_some(ecam)
     }
 }
 

@@ -45,10 +45,10 @@ impl Tables {
         let mut tables = heapless::Vec::new();
         for pointer in root.get(HEADER..).unwrap_or(&[]).chunks_exact(width) {
             let address = pointer.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-            if let Some(table) = table(memory, address) {
-                if tables.push(table).is_err() {
-                    break;
-                }
+            if let Some(table) = table(memory, address)
+                && tables.push(table).is_err()
+            {
+                break;
             }
         }
         // The DSDT is not listed: the FADT points to it.

@@ -2,8 +2,8 @@
 
 use super::Outcome;
 use super::random::Random;
-use crate::memory::{self, frames, paging};
-use alloc::string::String;
+use crate::memory::{self, Region, frames, paging};
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use mm::{Block, MigrateType};
@@ -33,7 +33,7 @@ impl Piece {
         if at.is_null() {
             return Err(alloc::format!("no memory for {layout:?}"));
         }
-        if at as usize % layout.align() != 0 {
+        if !(at as usize).is_multiple_of(layout.align()) {
             return Err(alloc::format!("{at:p} is not aligned for {layout:?}"));
         }
         let fill = random.next() as u8;
@@ -152,6 +152,40 @@ fn is_marked(block: &Block) -> bool {
         // SAFETY: as in `mark`.
         unsafe { at.read_volatile() == number && at.add(511).read_volatile() == !number }
     })
+}
+
+/// Virtually contiguous regions: each page is another frame, and all frames come back.
+pub fn region() -> Outcome {
+    const BYTES: u64 = 24 << 20;
+    let free = || frames::stats().free_frames;
+    // The first one also makes page tables, which stay.
+    drop(Region::new(BYTES).map_err(|error| error.to_string())?);
+    let before = free();
+    let mut region = Region::new(BYTES).map_err(|error| error.to_string())?;
+    let taken = before.saturating_sub(free());
+    let memory = region.as_mut_slice();
+    for (number, page) in memory.chunks_exact_mut(4096).enumerate() {
+        page.fill(number as u8);
+        page[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    }
+    let intact = memory.chunks_exact(4096).enumerate().all(|(number, page)| {
+        page[..8] == (number as u64).to_le_bytes() && page[8..].iter().all(|&byte| byte == number as u8)
+    });
+    let start = memory.as_ptr() as u64;
+    let len = region.len();
+    drop(region);
+    // Other threads may allocate a little at the same time.
+    let missing = before.abs_diff(free());
+    if !intact {
+        return Err(String::from("two pages of a region are the same frame"));
+    }
+    if memory::translate(start).is_some() || memory::translate(start + len - 1).is_some() {
+        return Err(String::from("a region that was dropped is still mapped"));
+    }
+    if taken < BYTES / 4096 || missing > 512 {
+        return Err(alloc::format!("the region took {taken} frames, and {missing} did not come back"));
+    }
+    Ok(alloc::format!("{} MiB mapped, written, read, and given back", len >> 20))
 }
 
 /// Walks the page tables.

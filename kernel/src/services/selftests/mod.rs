@@ -39,6 +39,7 @@ const TESTS: &[Test] = &[
     test("churn", "Thousands of threads start, sleep, wait, compute and end as they should.", threads::churn),
     test("heap", "Heap allocations are aligned, disjoint and returned.", memory::heap),
     test("buddy", "Blocks of all orders are disjoint, usable and merge again.", memory::buddy),
+    test("region", "Large regions are contiguous, writable and wholly given back.", memory::region),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
     test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),

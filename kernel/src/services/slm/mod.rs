@@ -17,8 +17,8 @@ use bootloader_api::BootInfo;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shell::Flow;
 use shell::slm::{
-    SlmBackend, SlmBackendChoice, SlmCandidate, SlmError, SlmEvent, SlmModel, SlmPool, SlmRequest, SlmState,
-    SlmStatus, SlmSummary,
+    SlmBackendChoice, SlmCandidate, SlmError, SlmEvent, SlmModel, SlmPool, SlmRequest, SlmState, SlmStatus,
+    SlmSummary,
 };
 
 /// What [`status`] shows, kept by whoever changes it.
@@ -59,25 +59,30 @@ pub fn start(boot: &BootInfo) -> Result<(), SpawnError> {
         return Ok(());
     };
     SHOWN.lock().model = Some(source.describe());
-    #[cfg(not(feature = "llm"))]
-    {
-        set_absent("this kernel was built without the feature `llm`");
-        log::info!("SLM: this kernel cannot run models; using the rule engine");
-        return Ok(());
-    }
-    #[cfg(feature = "llm")]
-    {
-        neural::start()?;
-        log::info!("SLM: Loading {} neural model ({} bytes)...", source.name, source.bytes.len());
-        match load() {
-            Ok(()) => log::info!("SLM: Runtime initialized successfully"),
-            Err(error) => {
-                log::error!("SLM: {error}");
-                log::info!("SLM: using the rule engine");
-            }
+    start_neural(&source)
+}
+
+/// Loads the model of `source`, or says why the rules answer.
+#[cfg(feature = "llm")]
+fn start_neural(source: &source::Source) -> Result<(), SpawnError> {
+    neural::start()?;
+    log::info!("SLM: Loading {} neural model ({} bytes)...", source.name, source.bytes.len());
+    match load() {
+        Ok(()) => log::info!("SLM: Runtime initialized successfully"),
+        Err(error) => {
+            log::error!("SLM: {error}");
+            log::info!("SLM: using the rule engine");
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Without the feature there is nothing that could run a model.
+#[cfg(not(feature = "llm"))]
+fn start_neural(source: &source::Source) -> Result<(), SpawnError> {
+    set_absent("this kernel was built without the feature `llm`");
+    log::info!("SLM: this kernel cannot run the {} model; using the rule engine", source.name);
+    Ok(())
 }
 
 fn set_absent(reason: &str) {
@@ -123,8 +128,7 @@ pub fn query(
         #[cfg(feature = "llm")]
         (choice, None) => {
             let why = if choice == SlmBackendChoice::Auto { "the model is loaded" } else { "asked for" };
-            sink(SlmEvent::Answering { backend: SlmBackend::Neural, why });
-            let summary = neural::query(request, sink)?;
+            let summary = neural::query(request, why, sink)?;
             NEURAL_QUERIES.fetch_add(1, Ordering::Relaxed);
             Ok(summary)
         }

@@ -64,11 +64,13 @@ pub fn greedy(text: &str, tokens: usize) -> Result<Vec<u32>, SlmError> {
     }
 }
 
-/// Has the model answer; `sink` is called in the asking thread.
+/// Has the model answer; `sink` is called in the asking thread. `why` says why the model does.
 pub fn query(
     request: &SlmRequest,
+    why: &str,
     sink: &mut dyn FnMut(SlmEvent<'_>) -> Flow,
 ) -> Result<SlmSummary, SlmError> {
+    sink(SlmEvent::Answering { backend: SlmBackend::Neural, why });
     let mut progress = |progress: Progress<'_>| {
         let event = match progress {
             Progress::Waiting => SlmEvent::Waiting,
