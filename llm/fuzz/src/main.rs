@@ -33,10 +33,17 @@ fn main() -> ExitCode {
         Some("tokenizer") => &mut tokenizer::TokenizerTarget::new(),
         Some("rules") => &mut rules::RulesTarget::new(),
         _ => {
-            eprintln!("usage: llm-fuzz gguf|tokenizer|rules [RUNS] [SEED]");
+            eprintln!(
+                "usage: llm-fuzz gguf|tokenizer|rules [RUNS] [SEED]\n       llm-fuzz TARGET replay FILE..."
+            );
             return ExitCode::from(2);
         }
     };
+    if let Some(("replay", files)) =
+        arguments.get(1..).and_then(|rest| Some((rest.first()?.as_str(), rest.get(1..)?)))
+    {
+        return run::replay(target, files);
+    }
     if !coverage::is_on() && env::var_os(STAGE).is_none() && env::var_os("AUTON_FUZZ_BLIND").is_none() {
         return instrumented(&arguments);
     }

@@ -71,6 +71,29 @@ pub fn run(target: &mut dyn Target, runs: u64, seed: u64) -> ExitCode {
     if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Runs the inputs in `files` once each and prints how they end: a finding is looked at again.
+pub fn replay(target: &mut dyn Target, files: &[String]) -> ExitCode {
+    for file in files {
+        match std::fs::read(file) {
+            Ok(input) => {
+                let (outcome, took) = time(target, &input);
+                println!("{file}: {outcome} ({} µs)", took.as_micros());
+            }
+            Err(error) => {
+                eprintln!("{file}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn time(target: &mut dyn Target, input: &[u8]) -> (String, Duration) {
+    let begun = Instant::now();
+    let outcome = target.execute(input);
+    (outcome, begun.elapsed())
+}
+
 /// A new input: mostly a kept one changed, now and then one made from scratch.
 fn next(target: &mut dyn Target, corpus: &[Vec<u8>], words: &[&[u8]], random: &mut Random) -> Vec<u8> {
     let made = if random.one_in(8) { target.generate(random) } else { None };

@@ -189,7 +189,8 @@ fn with_neighbour(words: &[Word<'_>], vendor: u16, at: usize) -> Option<Subject>
 
 /// `0x8086 0x10d3`, `pci 8086 10d3`.
 fn neighbours(words: &[Word<'_>]) -> Option<Subject> {
-    let context = words.iter().any(|word| word.is_any(DEVICE_CONTEXT));
+    let bare = words.iter().all(|word| word.number().is_some());
+    let context = bare || words.iter().any(|word| word.is_any(DEVICE_CONTEXT));
     words.windows(2).find_map(|pair| {
         let [first, second] = pair else { return None };
         let prefixed = first.text.starts_with("0x") && second.text.starts_with("0x");

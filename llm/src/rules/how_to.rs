@@ -1,7 +1,8 @@
 //! Which command does what the question asks for: scored word overlap with the help table.
 
+use super::intent::{self, Intent};
 use super::words::{self, LOOK};
-use super::{Answer, CommandHelp, Confidence, Source, intent};
+use super::{Answer, CommandHelp, Confidence, Source};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,25 +12,37 @@ const NAME: f32 = 3.0;
 const SUMMARY: f32 = 2.0;
 const USAGE: f32 = 1.0;
 /// Share of the question's weight that a command's words must cover.
-const LEAST_COVERAGE: f32 = 0.45;
+const LEAST_COVERAGE: f32 = 0.35;
+/// The same for a question that only asks what there is.
+const STATE_COVERAGE: f32 = 0.7;
 
 /// Answers with the command that fits, if the question is one of what to type and one fits well enough.
 pub(super) fn answer(question: &str, commands: &[CommandHelp<'_>]) -> Option<Answer> {
     if let Some(command) = intent::named(question, commands) {
         return Some(sentence(command));
     }
-    if !intent::is_how_to(question) {
-        return None;
+    let least = match intent::of(question, commands) {
+        Intent::HowTo => LEAST_COVERAGE,
+        Intent::State => STATE_COVERAGE,
+        Intent::Other => return None,
+    };
+    let content = words::content(question);
+    if content.iter().all(|word| word == LOOK) {
+        // "Which commands are there?", "help me": nothing is left but the wish for a list.
+        let wanted = words::raw(question).iter().any(|word| word == "help" || word == "commands");
+        return commands.iter().find(|command| wanted && command.name == "help").map(sentence);
     }
-    best(&words::content(question), commands).map(sentence)
+    best(&content, least, commands).map(sentence)
 }
 
-/// The words of one command's help, with what each counts.
+/// The words of one command's help, with what each counts: the best place counts.
 fn weights(command: &CommandHelp<'_>) -> Vec<(String, f32)> {
     let fields = [(command.name, NAME), (command.summary, SUMMARY), (command.usage, USAGE)];
     let mut weights: Vec<(String, f32)> = Vec::new();
     for (text, weight) in fields {
-        for word in words::content(text) {
+        // What a sentence begins with is what it is about.
+        let weight = (0u8..).map(|at| weight - 0.05 * f32::from(at.min(10)));
+        for (word, weight) in words::content(text).into_iter().zip(weight) {
             if !weights.iter().any(|(known, _)| *known == word) {
                 weights.push((word, weight));
             }
@@ -38,7 +51,11 @@ fn weights(command: &CommandHelp<'_>) -> Vec<(String, f32)> {
     weights
 }
 
-fn best<'c, 'a>(question: &[String], commands: &'c [CommandHelp<'a>]) -> Option<&'c CommandHelp<'a>> {
+fn best<'c, 'a>(
+    question: &[String],
+    least: f32,
+    commands: &'c [CommandHelp<'a>],
+) -> Option<&'c CommandHelp<'a>> {
     let table: Vec<Vec<(String, f32)>> = commands.iter().map(weights).collect();
     // Rare words tell commands apart; verbs of looking hardly do, however rare.
     let rarity = |word: &String| {
@@ -59,7 +76,7 @@ fn best<'c, 'a>(question: &[String], commands: &'c [CommandHelp<'a>]) -> Option<
             }
         }
         // More than a verb of looking must fit, and most of what was asked.
-        let fits = covered > 0.5 && covered >= LEAST_COVERAGE * total;
+        let fits = covered > 0.5 && covered >= least * total;
         if fits && best.is_none_or(|(_, other)| score > other) {
             best = Some((command, score));
         }

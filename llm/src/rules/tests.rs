@@ -92,6 +92,7 @@ fn device_phrasings_not_written_for() {
         "pci: vendor=8086, device=10d3?",
         "name the PCI adapter 8086 10d3",
         "I found a PCI device, number 8086:10d3. What is it?",
+        "lspci shows Ethernet controller [0200]: Intel 82574L [8086:10d3]",
     ] {
         assert_eq!(ask(question).record, NIC, "{question}");
     }
@@ -177,6 +178,16 @@ fn how_to_phrasings_not_written_for() {
         ("how do I check the status of the slm", "slm status"),
         ("tell me the cpu features", "lscpu"),
         ("how do i switch off my pc", "poweroff"),
+        ("How can I check how much memory is used?", "free"),
+        ("how many cpus does this box have", "lscpu"),
+        ("what cpu do I have", "lscpu"),
+        ("what's the kernel version", "version"),
+        ("what's the model status", "slm status"),
+        ("which commands exist? show me", "help"),
+        ("how long have we been up", "uptime"),
+        ("halt the system", "poweroff"),
+        ("what is slm query for?", "slm query"),
+        ("where do I see the boot log", "dmesg"),
     ];
     let wrong: alloc::vec::Vec<_> = cases
         .iter()
@@ -200,6 +211,14 @@ fn other_questions_are_not_answered() {
         "why is the sky blue?",
         "hello",
         "explain page faults",
+        "can you help me with my homework",
+        "what is memory?",
+        "what is a thread?",
+        "is 8086 a good cpu?",
+        "write a poem about memory",
+        "how do I fix my car",
+        "what is the weather",
+        "what is the difference between a process and a thread in Windows",
     ] {
         assert_eq!(find(question, COMMANDS), None, "{question}");
         let answer = ask(question);

@@ -84,6 +84,13 @@ const STOP_WORDS: &[&str] = &[
     "much",
     "many",
     "one",
+    "help",
+    "used",
+    "usage",
+    "exist",
+    "thing",
+    "box",
+    "something",
     "machine",
     "system",
     "computer",
@@ -124,17 +131,17 @@ const SYNONYMS: &[&[&str]] = &[
     &["reboot", "restart", "reset", "start again"],
     &["memory", "ram", "mem"],
     &["free", "left", "available", "unused"],
-    &["cpu", "processor", "core", "lscpu"],
+    &["cpu", "cpus", "processor", "core", "lscpu"],
     &["thread", "process", "task", "program", "ps"],
     &["log", "dmesg", "message", "journal", "syslog"],
-    &["uptime", "long", "since"],
+    &["uptime", "long", "since", "up"],
     &["version", "release"],
     &["model", "slm", "llm", "ai", "neural"],
     &["device", "hardware", "card", "adapter", "peripheral"],
     &["pci", "pcie", "lspci", "bus"],
     &["query", "ask", "question"],
     &["unload", "evict", "discard"],
-    &["scheduler", "schedule", "sched", "queue"],
+    &["scheduler", "schedule", "schedul", "sched", "queue"],
     &["metric", "counter", "statistic"],
     &["warning", "error"],
     &["clear", "wipe", "clean"],
@@ -151,7 +158,8 @@ pub(super) fn raw(text: &str) -> Vec<String> {
 
 /// The words of `text` that say something, each once, in their compared form.
 pub(super) fn content(text: &str) -> Vec<String> {
-    let words: Vec<String> = raw(text).iter().map(|word| stem(word)).collect();
+    let raw = raw(text);
+    let words: Vec<String> = raw.iter().map(|word| stem(word)).collect();
     let mut found: Vec<String> = Vec::new();
     let mut used = alloc::vec![false; words.len()];
     for (at, word) in words.iter().enumerate() {
@@ -168,13 +176,18 @@ pub(super) fn content(text: &str) -> Vec<String> {
             found.push(form.into());
         }
     }
-    for (word, _) in words.iter().zip(&used).filter(|(_, used)| !**used) {
-        if !STOP_WORDS.contains(&word.as_str()) {
+    for ((word, raw), _) in words.iter().zip(&raw).zip(&used).filter(|(_, used)| !**used) {
+        // Both forms: "does" is no stem, "command" is one.
+        if ![word, raw].iter().any(|form| STOP_WORDS.contains(&form.as_str())) {
             found.push(synonym(word).map_or_else(|| word.clone(), String::from));
         }
     }
-    found.sort_unstable();
-    found.dedup();
+    // Each once, in the order of the text.
+    let mut at = 0;
+    while at < found.len() {
+        let (before, rest) = found.split_at(at);
+        if rest.first().is_some_and(|word| before.contains(word)) { drop(found.remove(at)) } else { at += 1 }
+    }
     found
 }
 
@@ -218,7 +231,7 @@ mod tests {
     #[test]
     fn words_come_to_one_form() {
         assert_eq!(content("How do I switch this machine off?"), ["poweroff"]);
-        assert_eq!(content("listing PCI devices"), ["device", "pci", "show"]);
+        assert_eq!(content("listing PCI devices"), [LOOK, "pci", "device"]);
         assert_eq!(content("running processes"), content("run process"));
         assert_eq!(stem("memories"), "memory");
         assert_eq!(stem("status"), "status");
