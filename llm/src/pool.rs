@@ -143,7 +143,7 @@ mod tests {
                 let purpose = Purpose::ALL[i % 4];
                 if let Ok(piece) = pool.take::<u32>(purpose, n) {
                     prop_assert_eq!(piece.len(), n);
-                    prop_assert!(n == 0 || piece.as_ptr() as usize % ALIGNMENT == 0);
+                    prop_assert!(n == 0 || (piece.as_ptr() as usize).is_multiple_of(ALIGNMENT));
                     prop_assert!(piece.iter().all(|&v| v == 0));
                     piece.fill(i as u32 + 1);
                     pieces.push(piece);

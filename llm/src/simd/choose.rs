@@ -30,9 +30,9 @@ pub struct Choice {
     pub timings: [Option<Timing>; Variant::ALL.len()],
 }
 
-const ROWS: usize = 32;
+const ROWS: usize = 64;
 const VECTORS: usize = 4;
-const REPEATS: usize = 3;
+const REPEATS: usize = 5;
 
 /// Times all usable variants on the first rows of `matrix`. A `forced` variant is taken if it is usable.
 pub fn choose(forced: Option<Variant>, matrix: Option<&Matrix<'_>>, clock: &dyn Clock) -> Choice {

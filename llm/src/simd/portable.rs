@@ -45,34 +45,67 @@ fn products(codes: u64, even: u64, odd: u64) -> u64 {
 }
 
 /// See [`super::multiply`].
+///
+/// Rows are taken in pairs, so that an activation is loaded once for two rows: under emulation a load costs as much as
+/// all the arithmetic on what it loads.
 pub fn multiply<F: Format>(rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f32]) {
     let row_bytes = x.groups / F::GROUPS * F::BYTES;
     let row_entries = x.groups * F::ENTRIES;
     if row_bytes == 0 || x.tokens == 0 {
         return;
     }
-    let tables = rows.data.chunks_exact(row_bytes).zip(rows.scales.chunks_exact(row_entries));
-    for ((data, scales), out) in tables.zip(out.chunks_exact_mut(x.tokens)) {
+    let pairs = rows.data.chunks(2 * row_bytes).zip(rows.scales.chunks(2 * row_entries));
+    for ((data, scales), out) in pairs.zip(out.chunks_mut(2 * x.tokens)) {
+        let (data, data_below) = data.split_at(row_bytes.min(data.len()));
+        let (scales, scales_below) = scales.split_at(row_entries.min(scales.len()));
+        let (out, out_below) = out.split_at_mut(x.tokens.min(out.len()));
         let vectors = x.lanes.chunks_exact(x.groups * 8).zip(x.factors.chunks_exact(x.groups)).zip(x.units);
-        for (((lanes, factors), unit), out) in vectors.zip(out) {
-            *out = finish(row::<F>(data, scales, lanes, factors), rows.unit * unit);
+        for (token, ((lanes, factors), unit)) in vectors.enumerate() {
+            let unit = rows.unit * unit;
+            let sums = if out_below.is_empty() {
+                // The last of an odd number of rows, paired with itself.
+                two_rows::<F>([data, data], [scales, scales], lanes, factors)
+            } else {
+                two_rows::<F>([data, data_below], [scales, scales_below], lanes, factors)
+            };
+            out[token] = finish(sums[0], unit);
+            if let Some(out) = out_below.get_mut(token) {
+                *out = finish(sums[1], unit);
+            }
         }
     }
 }
 
+/// The sums of two rows with one vector.
 #[inline(always)]
-fn row<F: Format>(data: &[u8], scales: &[i32], lanes: &[u64], factors: &[Factors]) -> i64 {
-    let mut total = 0i64;
+fn two_rows<F: Format>(
+    data: [&[u8]; 2],
+    scales: [&[i32]; 2],
+    lanes: &[u64],
+    factors: &[Factors],
+) -> [i64; 2] {
+    let mut totals = [0i64; 2];
     let activations = lanes.chunks_exact(8 * F::GROUPS).zip(factors.chunks_exact(F::GROUPS));
-    let blocks = data.chunks_exact(F::BYTES).zip(scales.chunks_exact(F::ENTRIES * F::GROUPS));
-    for ((block, entries), (lanes, factors)) in blocks.zip(activations) {
-        let groups = entries.chunks_exact(F::ENTRIES).zip(lanes.chunks_exact(8)).zip(factors);
-        for (group, ((entry, a), factors)) in groups.enumerate() {
-            let codes = F::codes(block, group);
-            let quarter = |q: usize| factors.scale(q as u32) * dot8::<F>(codes[q], a[2 * q], a[2 * q + 1]);
-            let (low, high) = (quarter(0) + quarter(1), quarter(2) + quarter(3));
-            total += group_sum::<F>(entry, low, high, factors.sums);
+    let blocks = data[0].chunks_exact(F::BYTES).zip(data[1].chunks_exact(F::BYTES));
+    let [upper, lower] = scales.map(|scales| scales.chunks_exact(F::ENTRIES * F::GROUPS));
+    for (((upper_block, lower_block), (upper, lower)), (lanes, factors)) in
+        blocks.zip(upper.zip(lower)).zip(activations)
+    {
+        let entries = upper.chunks_exact(F::ENTRIES).zip(lower.chunks_exact(F::ENTRIES));
+        let groups = entries.zip(lanes.chunks_exact(8)).zip(factors);
+        for (group, (((upper, lower), a), factors)) in groups.enumerate() {
+            let codes = [F::codes(upper_block, group), F::codes(lower_block, group)];
+            let mut halves = [[0i64; 2]; 2];
+            for quarter in 0..4 {
+                let (even, odd, scale) = (a[2 * quarter], a[2 * quarter + 1], factors.scale(quarter as u32));
+                for (sums, codes) in halves.iter_mut().zip(&codes) {
+                    sums[quarter / 2] += scale * dot8::<F>(codes[quarter], even, odd);
+                }
+            }
+            for ((total, entry), [low, high]) in totals.iter_mut().zip([upper, lower]).zip(halves) {
+                *total += group_sum::<F>(entry, low, high, factors.sums);
+            }
         }
     }
-    total
+    totals
 }
