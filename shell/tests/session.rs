@@ -168,7 +168,7 @@ fn a_question_to_the_rule_engine() {
         session(&machine, "slm unload\rslm query x\rslm query x --backend neural\rslm unload\rslm load\r");
     let expected = "\
 Shell> slm unload
-unloaded; the pool has 256.0 MiB of 256.0 MiB free
+unloaded; all 256.0 MiB of the pool are free again
 Shell> slm query x
 Intel Corporation 82574L.
 [rules | the rule engine answered: the model is not loaded]

@@ -45,8 +45,9 @@ fn load(context: &mut Context<'_>) -> Result<Next, CommandError> {
 }
 
 fn unload(context: &mut Context<'_>) -> Result<Next, CommandError> {
-    context.system.slm_unload()?;
+    // Asked before: a machine may give the whole pool back, and has none to show afterwards.
     let pool = context.system.slm_status().pool.unwrap_or_default();
-    let line = format!("unloaded; the pool has {} of {} free\n", bytes(pool.free()), bytes(pool.size));
+    context.system.slm_unload()?;
+    let line = format!("unloaded; all {} of the pool are free again\n", bytes(pool.size));
     context.print(&line)
 }
