@@ -2,14 +2,14 @@
 //!
 //! A small model cannot name devices, and cannot even copy a record out of its own prompt. So a fact is never left
 //! to it: where the rules know an answer, its record is the *forced* beginning of the model's answer, and the model
-//! continues from there. The name is right by construction. Where the rules know nothing the model is on its own,
-//! and where there is no model the rules' answer is the answer.
+//! continues from there, with a sentence of its own. The name is right by construction. Where the rules know nothing
+//! the model is on its own, and where there is no model the rules' answer is the answer.
 //!
 //! ```
 //! use llm::answer::plan;
 //! let plan = plan("PCI device 8086:10d3 is", &[]);
 //! assert!(plan.forced().starts_with("PCI device 8086:10d3 is the Intel Corporation 82574L"));
-//! assert_eq!(plan.rules(&[]).text, format!("{}.", plan.forced()));
+//! assert_eq!(plan.rules(&[]).text, plan.forced());
 //! ```
 
 use crate::rules::{self, Answer, CommandHelp, Confidence, Source};
@@ -39,17 +39,15 @@ impl Plan {
 
     /// The text with which the model's answer must begin; empty where nothing is known.
     pub fn forced(&self) -> &str {
-        match &self.found {
-            Some(answer) if answer.confidence == Confidence::NotFound => &answer.text,
-            Some(answer) => &answer.record,
-            None => "",
-        }
+        self.found.as_ref().map_or("", |answer| &answer.text)
     }
 
-    /// True where the forced text is the whole answer: the number was looked up and is not known, so all that a
-    /// model could add is invented.
+    /// True where the forced text is the whole answer, because all that a model could add is invented: the number was
+    /// looked up and is not known, or it is about a command of this very shell.
     pub fn is_complete(&self) -> bool {
-        self.found.as_ref().is_some_and(|answer| answer.confidence == Confidence::NotFound)
+        self.found.as_ref().is_some_and(|answer| {
+            answer.confidence == Confidence::NotFound || answer.source == Source::CommandHelp
+        })
     }
 
     /// Where the forced text comes from; [`Source::Nothing`] where there is none.
@@ -105,7 +103,7 @@ mod tests {
         assert_eq!(plan.question(), "PCI device 8086:10d3 is");
         assert_eq!(
             plan.forced(),
-            "PCI device 8086:10d3 is the Intel Corporation 82574L Gigabit Network Connection"
+            "PCI device 8086:10d3 is the Intel Corporation 82574L Gigabit Network Connection."
         );
         assert_eq!((plan.source(), plan.is_complete()), (Source::PciIds, false));
     }
@@ -119,11 +117,9 @@ mod tests {
     #[test]
     fn how_to_is_grounded_in_the_help() {
         let plan = plan("how do I see free memory?", &[FREE]);
-        assert_eq!(plan.forced(), "Run `free` to show memory in use and free");
-        assert_eq!(
-            plan.rules(&[FREE]).text,
-            "Run `free` to show memory in use and free. Usage: free [--json]."
-        );
+        assert_eq!(plan.forced(), "Run `free` to show memory in use and free. Usage: free [--json].");
+        assert!(plan.is_complete());
+        assert_eq!(plan.rules(&[FREE]).text, plan.forced());
     }
 
     #[test]

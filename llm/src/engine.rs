@@ -15,7 +15,7 @@ use crate::model::{BATCH, Llama};
 use crate::parallel::Parallel;
 use crate::pool::{Pool, PoolFull, PoolUsage, Purpose};
 pub use crate::sample::Sampling;
-use crate::sample::{Candidate, SplitMix64, sample};
+use crate::sample::{Candidate, PENALTY_WINDOW, SplitMix64, penalise, sample};
 pub use crate::simd::Variant;
 use crate::simd::choose::{Choice, Timing, choose};
 use crate::tokenizer::Tokenizer;
@@ -273,7 +273,8 @@ impl<'p> Engine<'p> {
         // The record is known beforehand, so the reader need not wait for the prompt to be read.
         let mut stopped = forced.iter().any(|&token| self.emit(token, Origin::Record, sink) == Flow::Stop);
         let mut last = 0;
-        while !stopped && self.cached < total {
+        // A record that is the whole answer need not be read by the model.
+        while !stopped && max_tokens > 0 && self.cached < total {
             let mut batch = [0u32; BATCH];
             last = 0;
             for (slot, token) in batch.iter_mut().zip(fed().skip(self.cached)) {
@@ -291,6 +292,8 @@ impl<'p> Engine<'p> {
         while !stopped && done.generated_tokens < max_tokens {
             let compute = self.compute(1);
             let logits = self.model.logits(compute, last);
+            let recent = &self.history[self.cached.saturating_sub(PENALTY_WINDOW)..self.cached];
+            penalise(logits, recent, sampling.repeat_penalty);
             let token =
                 sample(logits, sampling, &mut random, self.candidates).ok_or(EngineError::NotFinite)?;
             if self.tokenizer.is_end(token) {

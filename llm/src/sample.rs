@@ -1,6 +1,6 @@
 //! Choosing the next token from logits: greedy, or by temperature with top-k and top-p, from a seeded generator.
 //!
-//! The order of steps is top-k, temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same
+//! Before anything else tokens that were used lately may be made less likely ([`penalise`]). The order of steps is then top-k, temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same
 //! seed gives the same tokens on every machine.
 
 use crate::model::math::exp;
@@ -16,17 +16,22 @@ pub struct Sampling {
     pub top_p: f32,
     /// Start of the random sequence.
     pub seed: u64,
+    /// How much less likely tokens get that were among the last [`PENALTY_WINDOW`]; 1 means not at all.
+    pub repeat_penalty: f32,
 }
+
+/// Tokens that [`penalise`] looks back, prompt included.
+pub const PENALTY_WINDOW: usize = 64;
 
 impl Sampling {
     /// Always the most likely token.
     pub const fn greedy() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0, repeat_penalty: 1.0 }
     }
 
     /// Temperature sampling with the usual limits (top-k 40, top-p 0.95).
     pub const fn with_temperature(temperature: f32, seed: u64) -> Self {
-        Self { temperature, top_k: 40, top_p: 0.95, seed }
+        Self { temperature, top_k: 40, top_p: 0.95, seed, repeat_penalty: 1.0 }
     }
 }
 
@@ -73,6 +78,20 @@ pub fn argmax(logits: &[f32]) -> Option<u32> {
         }
     }
     best.map(|(token, _)| token)
+}
+
+/// Makes each token of `recent` less likely, once: a positive logit is divided by `penalty`, a negative one multiplied
+/// (Keskar et al. 2019, CTRL). A penalty that is not a finite number above 0 counts as 1.
+pub fn penalise(logits: &mut [f32], recent: &[u32], penalty: f32) {
+    if penalty == 1.0 || !penalty.is_finite() || penalty <= 0.0 {
+        return;
+    }
+    for (at, token) in recent.iter().enumerate() {
+        let seen_before = recent[..at].contains(token);
+        if let Some(logit) = logits.get_mut(*token as usize).filter(|_| !seen_before) {
+            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        }
+    }
 }
 
 /// Draws a token. `scratch` has room for all logits. `None` if the logits are not all finite.
@@ -145,6 +164,17 @@ mod tests {
     }
 
     #[test]
+    fn recent_tokens_are_penalised_once_each() {
+        let mut logits = [4.0, -4.0, 4.0, 1.0];
+        penalise(&mut logits, &[0, 1, 0, 99], 2.0);
+        assert_eq!(logits, [2.0, -8.0, 4.0, 1.0]);
+        for odd in [1.0, 0.0, -3.0, f32::NAN, f32::INFINITY] {
+            penalise(&mut logits, &[0, 1, 2, 3], odd);
+        }
+        assert_eq!(logits, [2.0, -8.0, 4.0, 1.0]);
+    }
+
+    #[test]
     fn splitmix64_reference_values() {
         // Outputs of the authors' C code for seed 1234567.
         let mut random = SplitMix64::new(1_234_567);
@@ -163,7 +193,7 @@ mod tests {
     fn frequencies_follow_the_probabilities() {
         // ln of 0.5, 0.3, 0.2
         let logits = [-core::f32::consts::LN_2, -1.203_972_8, -1.609_438];
-        let all = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 7 };
+        let all = Sampling { temperature: 1.0, top_k: 0, seed: 7, ..Sampling::greedy() };
         for (count, p) in draw(&logits, &all, 10_000).into_iter().zip([0.5, 0.3, 0.2]) {
             // Four standard deviations of a binomial.
             assert!((count as f64 - 10_000.0 * p).abs() < 4.0 * (10_000.0 * p * (1.0 - p)).sqrt());

@@ -291,7 +291,7 @@ fn generation_streams_reuses_and_stops() {
     assert_eq!((stopped.len(), done.stop), (4, StopReason::Cancelled));
     let (_, done) = run(&mut engine, &Sampling::greedy(), 1000, usize::MAX);
     assert!(matches!(done.stop, StopReason::ContextFull | StopReason::EndOfText));
-    let warm = |seed| Sampling { temperature: 1.5, top_k: 0, top_p: 1.0, seed };
+    let warm = |seed| Sampling { temperature: 1.5, top_k: 0, seed, ..Sampling::greedy() };
     let drawn = run(&mut engine, &warm(1), 8, usize::MAX).0;
     assert_eq!(drawn, run(&mut engine, &warm(1), 8, usize::MAX).0);
     assert_ne!(drawn, run(&mut engine, &warm(2), 8, usize::MAX).0);

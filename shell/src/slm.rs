@@ -22,6 +22,8 @@ pub struct SlmRequest {
     pub top_k: usize,
     /// Sample among the best whose probabilities add up to this, (0, 1]; 1 = all.
     pub top_p: f32,
+    /// How much less likely tokens get that were used lately, 1 to 2; 1 = not at all.
+    pub repeat_penalty: f32,
 }
 
 impl Default for SlmRequest {
@@ -34,6 +36,8 @@ impl Default for SlmRequest {
             seed: 0,
             top_k: 40,
             top_p: 0.95,
+            // Small models go round in circles without it.
+            repeat_penalty: 1.1,
         }
     }
 }

@@ -164,7 +164,7 @@ impl<'p> Llama<'p> {
     }
 
     /// The logits of the last token given to [`forward`](Self::forward), which were `tokens` many.
-    pub fn logits(&mut self, compute: Compute<'_>, tokens: usize) -> &[f32] {
+    pub fn logits(&mut self, compute: Compute<'_>, tokens: usize) -> &mut [f32] {
         let Self { config, weights, buffers: b, .. } = self;
         let last = tokens.saturating_sub(1) * config.width;
         let normed = &mut b.normed[..config.width];

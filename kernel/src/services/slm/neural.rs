@@ -239,18 +239,23 @@ fn answer(model: &mut Model, request: &SlmRequest) -> Result<SlmSummary, SlmErro
     let mut record = plan.forced_tokens(tokenizer);
     record.truncate(request.max_tokens);
     // Where the record says all that is known, the model could only invent.
-    let own = if plan.is_complete() { 0 } else { request.max_tokens - record.len() };
+    let room = request.max_tokens - record.len();
+    let own = if plan.is_complete() { 0 } else { room };
     let sampling = Sampling {
         temperature: request.temperature,
         top_k: request.top_k,
         top_p: request.top_p,
         seed: request.seed,
+        repeat_penalty: request.repeat_penalty,
     };
     let generation = model
         .engine
         .generate(&prompt, &record, &sampling, own, &mut |piece| pass_on(piece))
         .map_err(engine_error)?;
-    let summary = summary(&generation, record.len());
+    let mut summary = summary(&generation, record.len());
+    if plan.is_complete() && room > 0 && summary.stop == SlmStop::MaxTokens {
+        summary.stop = SlmStop::End;
+    }
     SHOWN.lock().last_tokens_per_second = summary.tokens_per_second();
     Ok(summary)
 }

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 pub const QUERY: Command = Command {
     name: "slm query",
     summary: "Ask about a device or a command; the model answers, or the rule engine.",
-    usage: "slm query \"QUESTION\" [--max-tokens N] [--backend auto|neural|rules] [--temp T] [--seed S] [--top-k K] [--top-p P] [--verbose] [--json]",
+    usage: "slm query \"QUESTION\" [--max-tokens N] [--backend auto|neural|rules] [--temp T] [--seed S] [--top-k K] [--top-p P] [--repeat-penalty R] [--verbose] [--json]",
     options: &[
         value("max-tokens", "N", "Longest answer in tokens, 1 to 100000; 64 unless given."),
         value("backend", "auto|neural|rules", "Who answers; auto: the model if it is loaded."),
@@ -26,6 +26,7 @@ pub const QUERY: Command = Command {
         value("seed", "S", "Seed of the choice if T is above 0; the same seed gives the same answer."),
         value("top-k", "K", "Choose among the K likeliest tokens; 0: all; 40 unless given."),
         value("top-p", "P", "Choose among tokens that have probability P together; 0.95 unless given."),
+        value("repeat-penalty", "R", "Make tokens used lately less likely, 1 (off) to 2; 1.1 unless given."),
         OptionSpec {
             name: "verbose",
             short: Some('v'),
@@ -67,6 +68,9 @@ fn request(args: &Args) -> Result<SlmRequest, UsageError> {
             .number("top-k", 0..=1_000_000, "a whole number from 0 to 1000000")?
             .unwrap_or(default.top_k),
         top_p: args.number("top-p", 0.001..=1.0, "a number from 0.001 to 1")?.unwrap_or(default.top_p),
+        repeat_penalty: args
+            .number("repeat-penalty", 1.0..=2.0, "a number from 1 to 2")?
+            .unwrap_or(default.repeat_penalty),
     })
 }
 
