@@ -76,7 +76,7 @@ pub fn start() -> Result<(), SpawnError> {
     if let Err(error) = REGISTRY.validate() {
         log::error!("metrics: {error}");
     }
-    tasks::spawn("insights", tasks::Options::default(), || {
+    tasks::spawn("insights", options(), || {
         let mut forecast = MemoryForecast::new(frames::stats().total_bytes(), HORIZON_NANOS);
         loop {
             sample(&mut forecast);
@@ -84,6 +84,18 @@ pub fn start() -> Result<(), SpawnError> {
         }
     })?;
     Ok(())
+}
+
+/// A reservation keeps the samples coming at their times, however busy the machine is.
+#[cfg(feature = "deterministic")]
+fn options() -> tasks::Options {
+    let class = sched::Class::Reserved(sched::Reservation { budget: 10_000_000, period: 200_000_000 });
+    tasks::Options { class, ..tasks::Options::default() }
+}
+
+#[cfg(not(feature = "deterministic"))]
+fn options() -> tasks::Options {
+    tasks::Options::default()
 }
 
 fn sample(forecast: &mut MemoryForecast) {

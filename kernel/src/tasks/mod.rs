@@ -148,6 +148,12 @@ pub fn current() -> Arc<Task> {
     }
 }
 
+/// CPU time that the calling thread has used, in nanoseconds.
+#[cfg(feature = "deterministic")]
+pub fn run_nanos() -> u64 {
+    info(&current()).accounting.run
+}
+
 /// Lets other threads of this CPU run.
 pub fn yield_now() {
     traps::yield_cpu();

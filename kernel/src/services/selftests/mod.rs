@@ -6,6 +6,8 @@ mod firmware;
 mod golden;
 mod memory;
 mod random;
+#[cfg(feature = "deterministic")]
+mod reservation;
 mod threads;
 
 use crate::arch::{self, cpu::QemuExit};
@@ -42,6 +44,12 @@ const TESTS: &[Test] = &[
     test("region", "Large regions are contiguous, writable and wholly given back.", memory::region),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
+    #[cfg(feature = "deterministic")]
+    test(
+        "reservation",
+        "A reserved thread gets its share of a crowded CPU, and no more.",
+        reservation::reservation,
+    ),
     test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),
     test(
         "background-churn",
