@@ -105,16 +105,23 @@ pub fn end_of_interrupt() {
     write(END_OF_INTERRUPT, 0);
 }
 
+/// Measures the timer's rate. The highest of three runs counts: being held up can only make a run seem slower.
 fn calibrate_timer() {
-    let start = time::uptime_nanos();
     write(LVT_TIMER, MASKED | u32::from(TIMER));
-    write(TIMER_INITIAL, u32::MAX);
-    while time::uptime_nanos() - start < 2_000_000 {}
-    let ticks = u64::from(u32::MAX - read(TIMER_CURRENT));
-    let nanos = (time::uptime_nanos() - start).max(1);
+    let rate = (0..3).map(|_| calibration_run()).max().unwrap_or(0);
     write(TIMER_INITIAL, 0);
     write(LVT_TIMER, u32::from(TIMER));
-    TIMER_HZ.store((ticks * 1_000_000_000 / nanos).max(1), Ordering::Relaxed);
+    TIMER_HZ.store(rate.max(1), Ordering::Relaxed);
+}
+
+/// Ticks per second, measured over a millisecond.
+fn calibration_run() -> u64 {
+    let start = time::uptime_nanos();
+    write(TIMER_INITIAL, u32::MAX);
+    while time::uptime_nanos() - start < 1_000_000 {}
+    let ticks = u64::from(u32::MAX - read(TIMER_CURRENT));
+    let nanos = (time::uptime_nanos() - start).max(1);
+    ticks * 1_000_000_000 / nanos
 }
 
 /// Asks for one timer interrupt on this CPU after `nanos`.

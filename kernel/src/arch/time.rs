@@ -35,8 +35,9 @@ fn calibration_run() -> u64 {
         command.write(0xb0); // channel 2, low then high byte, mode 0
         channel_2.write(CALIBRATION_TICKS as u8);
         channel_2.write((CALIBRATION_TICKS >> 8) as u8);
-        gate.write(before & 0xfc | 1); // go
+        // Before the gate opens: whatever holds this up then makes the run longer, never shorter.
         let start = tsc();
+        gate.write(before & 0xfc | 1); // go
         // A PIT that never fires must not hang the boot: 2^33 ticks is over a second on any CPU.
         while gate.read() & 0x20 == 0 && tsc() - start < 1 << 33 {}
         let end = tsc();

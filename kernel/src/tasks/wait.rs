@@ -36,9 +36,11 @@ impl WaitQueue {
         let task = current();
         loop {
             let done = without_interrupts(|| {
-                // From here on a waker finds the thread, so a wake-up between the check and the block is not lost.
-                self.waiting.lock().push_back(task.clone());
+                // In this order: whoever finds the thread in the queue, and takes it out, finds it `Blocking` too and
+                // keeps it from blocking. And whoever came too early to find it made its change before the queue's
+                // lock was taken here, so that the condition sees it.
                 task.set_state(State::Blocking);
+                self.waiting.lock().push_back(task.clone());
                 let holds = condition();
                 let late = deadline.is_some_and(|deadline| uptime_nanos() >= deadline);
                 if holds || late {

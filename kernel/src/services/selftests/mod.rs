@@ -39,6 +39,7 @@ const TESTS: &[Test] = &[
         threads::redzone,
     ),
     test("churn", "Thousands of threads start, sleep, wait, compute and end as they should.", threads::churn),
+    test("wakeups", "No wake-up is lost, however many come without a reason.", threads::wakeups),
     test("heap", "Heap allocations are aligned, disjoint and returned.", memory::heap),
     test("buddy", "Blocks of all orders are disjoint, usable and merge again.", memory::buddy),
     test("region", "Large regions are contiguous, writable and wholly given back.", memory::region),

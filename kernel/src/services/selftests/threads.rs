@@ -155,6 +155,64 @@ pub fn churn() -> Outcome {
     }
 }
 
+/// Times that the threads of [`wakeups`] wait.
+const ROUNDS: u64 = 500;
+/// Times that each of them is woken without a reason in every round.
+const SPURIOUS: u64 = 16;
+/// Longest time that a round may take.
+const ROUND_LIMIT_NANOS: u64 = 20_000_000_000;
+
+/// A thread on every CPU waits for each round, while wake-ups without a reason rain down on the moments in which it
+/// decides to block. After that there is one for every round, and nobody helps: a thread that was lost in the rain
+/// waits for ever.
+pub fn wakeups() -> Outcome {
+    struct Rounds {
+        round: AtomicU64,
+        checked: AtomicU64,
+        passed: AtomicU64,
+        queue: WaitQueue,
+    }
+    let rounds = Arc::new(Rounds {
+        round: AtomicU64::new(0),
+        checked: AtomicU64::new(0),
+        passed: AtomicU64::new(0),
+        queue: WaitQueue::new(),
+    });
+    let threads = spawn_on_every_cpu(1, |_| {
+        let rounds = rounds.clone();
+        move || {
+            for round in 1..=ROUNDS {
+                rounds.queue.wait_until(|| {
+                    rounds.checked.fetch_add(1, Ordering::Relaxed);
+                    rounds.round.load(Ordering::Acquire) >= round
+                });
+                rounds.passed.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    })?;
+    let all = threads.len() as u64;
+    for round in 1..=ROUNDS {
+        let limit = time::uptime_nanos() + ROUND_LIMIT_NANOS;
+        let lost = || time::uptime_nanos() > limit;
+        while rounds.checked.load(Ordering::Relaxed) < round * SPURIOUS * all && !lost() {
+            (0..64).for_each(|_| rounds.queue.wake_all());
+            // The waiter of this CPU needs it too.
+            tasks::yield_now();
+        }
+        rounds.round.store(round, Ordering::Release);
+        rounds.queue.wake_all();
+        while rounds.passed.load(Ordering::Acquire) < round * all && !lost() {
+            tasks::yield_now();
+        }
+        if lost() {
+            return Err(alloc::format!("round {round}: a thread slept through its wake-up"));
+        }
+    }
+    threads.into_iter().for_each(JoinHandle::join);
+    let checked = rounds.checked.load(Ordering::Relaxed);
+    Ok(alloc::format!("{ROUNDS} rounds on {} CPUs, conditions looked at {checked} times", percpu::count()))
+}
+
 /// Rounds of [`churn`] that went well in the background, and whether one did not.
 static BACKGROUND: (AtomicU64, AtomicBool, AtomicBool) =
     (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
