@@ -19,5 +19,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod crash_predictor;
 pub mod forecast;
 pub mod metrics;

@@ -1,0 +1,210 @@
+//! From samples to the numbers that the model weighs: how fast, for how long, how steadily, and how much is left.
+
+use super::sample::Sample;
+use super::trend::{Line, Trend};
+
+/// Number of features.
+pub const FEATURES: usize = 16;
+
+/// What each feature is called, in the order of [`Features::values`].
+pub const NAMES: [&str; FEATURES] = [
+    "pace of the fall, 1 s",
+    "pace of the fall, 3 s",
+    "pace of the fall, 10 s",
+    "steady fall for long enough",
+    "duration of the fall",
+    "straightness of the fall",
+    "growth without frees",
+    "little left",
+    "depth of the fall",
+    "recent recovery",
+    "slowing down",
+    "stall",
+    "refused allocations",
+    "fruitless reclaim",
+    "large blocks run out",
+    "fragmentation",
+];
+
+/// A time to exhaustion beyond this is as good as never.
+const FAR_S: f64 = 120.0;
+/// A rise of this share of the memory over the lowest point ends a fall.
+const TURN: f64 = 0.02;
+/// How slowly a recovery is forgotten.
+const RECOVERY_S: f64 = 20.0;
+
+/// Running state behind the features; every update takes constant time.
+#[derive(Debug, Clone)]
+pub struct Features {
+    last: Option<Sample>,
+    short: Trend,
+    medium: Trend,
+    long: Trend,
+    /// Order of the largest free block.
+    blocks: Trend,
+    /// The present fall: where it began, and its lowest point.
+    fall_s: f64,
+    peak: f64,
+    lowest: f64,
+    recovery: f64,
+    /// Fading sums over a few seconds.
+    allocated: f64,
+    freed: f64,
+    reclaim_asked: f64,
+    reclaim_got: f64,
+    failures: f64,
+    stall: f64,
+    /// What the model weighs now.
+    values: [f32; FEATURES],
+}
+
+impl Features {
+    /// Nothing seen yet.
+    pub const fn new() -> Self {
+        Features {
+            last: None,
+            short: Trend::new(1.0),
+            medium: Trend::new(3.0),
+            long: Trend::new(10.0),
+            blocks: Trend::new(5.0),
+            fall_s: 0.0,
+            peak: 0.0,
+            lowest: 0.0,
+            recovery: 0.0,
+            allocated: 0.0,
+            freed: 0.0,
+            reclaim_asked: 0.0,
+            reclaim_got: 0.0,
+            failures: 0.0,
+            stall: 0.0,
+            values: [0.0; FEATURES],
+        }
+    }
+
+    /// Takes a sample. One that is not later than the last is refused (`false`); after a gap of more than 5 s
+    /// everything starts anew, for what lay between is unknown.
+    pub fn update(&mut self, sample: &Sample) -> bool {
+        let Some(last) = self.last else {
+            self.start(sample);
+            return true;
+        };
+        if sample.t_ns <= last.t_ns {
+            return false;
+        }
+        let dt = (sample.t_ns - last.t_ns) as f64 / 1e9;
+        if dt > 5.0 || sample.total_pages != last.total_pages {
+            *self = Features::new();
+            self.start(sample);
+            return true;
+        }
+        let headroom = sample.headroom();
+        self.short.add(headroom, dt);
+        self.medium.add(headroom, dt);
+        self.long.add(headroom, dt);
+        self.blocks.add(f64::from(sample.largest_free_order), dt);
+        self.follow_fall(headroom, dt);
+        self.follow_rates(sample, &last, dt);
+        self.last = Some(*sample);
+        self.values = self.compute(sample, headroom);
+        true
+    }
+
+    /// The numbers after the last update, each roughly between −3 and 3.
+    pub fn values(&self) -> &[f32; FEATURES] {
+        &self.values
+    }
+
+    /// The line over about 3 s through the headroom (a share of the memory).
+    pub fn line(&self) -> Line {
+        self.medium.line()
+    }
+
+    fn start(&mut self, sample: &Sample) {
+        let headroom = sample.headroom();
+        self.peak = headroom;
+        self.lowest = headroom;
+        self.last = Some(*sample);
+        for trend in [&mut self.short, &mut self.medium, &mut self.long] {
+            trend.add(headroom, 0.1);
+        }
+        self.blocks.add(f64::from(sample.largest_free_order), 0.1);
+        self.values = self.compute(sample, headroom);
+    }
+
+    fn follow_fall(&mut self, headroom: f64, dt: f64) {
+        self.recovery *= libm::exp(-dt / RECOVERY_S);
+        self.recovery = self.recovery.max(headroom - self.lowest);
+        let turned = headroom > self.lowest + TURN;
+        let flat = self.short.line().slope > -0.001;
+        if turned {
+            self.peak = headroom;
+            self.lowest = headroom;
+            self.fall_s = 0.0;
+        } else if flat {
+            // Standing still is not falling, and what went before counts less and less.
+            self.fall_s *= libm::exp(-dt / 2.0);
+            self.peak += (headroom - self.peak) * (1.0 - libm::exp(-dt / 2.0));
+        } else {
+            self.fall_s += dt;
+        }
+        self.peak = self.peak.max(headroom);
+        self.lowest = self.lowest.min(headroom);
+    }
+
+    fn follow_rates(&mut self, now: &Sample, last: &Sample, dt: f64) {
+        let grown = |new: u64, old: u64| new.saturating_sub(old) as f64;
+        let (over_3, over_10) = (libm::exp(-dt / 3.0), libm::exp(-dt / 10.0));
+        self.allocated = self.allocated * over_3 + grown(now.allocated_pages, last.allocated_pages);
+        self.freed = self.freed * over_3 + grown(now.freed_pages, last.freed_pages);
+        self.reclaim_asked = self.reclaim_asked * over_3 + grown(now.reclaim_attempts, last.reclaim_attempts);
+        self.reclaim_got = self.reclaim_got * over_3 + grown(now.reclaimed_pages, last.reclaimed_pages);
+        self.failures = self.failures * over_10 + grown(now.failures, last.failures);
+        let share = (grown(now.stall_some_ns, last.stall_some_ns) / 1e9 / dt).min(1.0);
+        self.stall += (share - self.stall) * (1.0 - over_3);
+    }
+
+    fn compute(&self, sample: &Sample, headroom: f64) -> [f32; FEATURES] {
+        let lines = [self.short.line(), self.medium.line(), self.long.line()];
+        let left = lines.map(|line| time_left(headroom, line.slope));
+        // Lindy's rule: a fall that has lasted for d goes on for another r with odds that grow with d/(d + r).
+        let lasting = libm::log(((self.fall_s + 0.1) / (self.fall_s + 0.1 + left[1])).max(1e-3));
+        let falling = lines[1].slope < 0.0;
+        let churn = self.allocated + self.freed;
+        let net = if churn < 1.0 { 0.0 } else { (self.allocated - self.freed) / churn };
+        let slowing =
+            (lines[0].slope - lines[2].slope) / (lines[0].slope.abs() + lines[2].slope.abs() + 0.005);
+        let asked = self.reclaim_asked;
+        let fruitless = if asked < 1.0 { 0.0 } else { 1.0 - (self.reclaim_got / asked).min(1.0) };
+        let orders = f64::from(sample.largest_free_order);
+        let orders_left = time_left((orders - 3.0).max(0.0), self.blocks.line().slope);
+        let values = [
+            pace(left[0]),
+            pace(left[1]),
+            pace(left[2]),
+            lasting + 3.0,
+            libm::log(1.0 + self.fall_s),
+            if falling { lines[1].straightness } else { -lines[1].straightness },
+            net,
+            -libm::log((headroom + 0.01).min(1.0)) - 1.0,
+            libm::log(1.0 + 10.0 * (self.peak - headroom).max(0.0)),
+            libm::log(1.0 + 10.0 * self.recovery.max(0.0)),
+            slowing,
+            self.stall,
+            libm::log(1.0 + self.failures) / 2.0,
+            fruitless,
+            pace(orders_left),
+            f64::from(sample.fragmentation.max(0)) / 1000.0,
+        ];
+        values.map(|v| if v.is_finite() { v.clamp(-10.0, 10.0) as f32 } else { 0.0 })
+    }
+}
+
+/// Seconds until `level` is gone at this slope (per second), at most [`FAR_S`].
+fn time_left(level: f64, slope: f64) -> f64 {
+    if slope >= 0.0 { FAR_S } else { (level / -slope).min(FAR_S) }
+}
+
+/// How soon, on a logarithmic scale: 0 for never, 1 for 44 s, 2 for 16 s, 3 for 6 s, 4 for 2 s.
+fn pace(seconds: f64) -> f64 {
+    libm::log(FAR_S / seconds.max(1.0))
+}

@@ -1,0 +1,123 @@
+//! Logistic regression: features to the probability that memory runs out within the horizon, and a bounded
+//! correction that is learned online.
+//!
+//! The offline part never changes at run time. Online, only a scale and a shift of its log-odds are learned (Platt,
+//! 1999), by gradient steps on resolved predictions, within bounds, so that a machine whose memory behaves unlike
+//! the training runs is answered better, and [`Model::forget`] undoes all of it.
+
+use super::features::FEATURES;
+
+/// Log-odds beyond this are as good as certain.
+const LIMIT: f32 = 8.0;
+/// Bounds of the learned scale and shift.
+const SCALE: (f32, f32) = (0.5, 2.0);
+const SHIFT: (f32, f32) = (-1.5, 1.5);
+/// Step of the online learning; a resolved prediction moves log-odds by at most this.
+const RATE: f32 = 0.02;
+/// Pull towards the offline fit with each step: what is not confirmed fades over about 500 predictions.
+const FADE: f32 = 0.002;
+
+/// What the offline fit found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Coefficients {
+    /// Log-odds when all features are 0.
+    pub bias: f32,
+    /// Log-odds per unit of each feature.
+    pub weights: [f32; FEATURES],
+    /// Tenth percentile of (true time to OOM) / (time by the straight line).
+    pub time_low: f32,
+    /// Median of the same.
+    pub time_mid: f32,
+    /// Ninetieth percentile of the same.
+    pub time_high: f32,
+    /// The threshold chosen on the training families.
+    pub threshold: f32,
+    /// Share of training samples with an OOM within the horizon: the rival of the Brier score.
+    pub base_rate: f32,
+}
+
+/// The fit and what was learned since.
+#[derive(Debug, Clone)]
+pub struct Model {
+    fit: Coefficients,
+    scale: f32,
+    shift: f32,
+    learned: u64,
+}
+
+impl Model {
+    /// The offline fit alone.
+    pub const fn new(fit: Coefficients) -> Self {
+        Model { fit, scale: 1.0, shift: 0.0, learned: 0 }
+    }
+
+    /// The offline fit.
+    pub fn coefficients(&self) -> &Coefficients {
+        &self.fit
+    }
+
+    /// Log-odds by the offline fit.
+    pub fn log_odds(&self, features: &[f32; FEATURES]) -> f32 {
+        let sum: f32 = self.fit.weights.iter().zip(features).map(|(w, x)| w * x).sum();
+        (self.fit.bias + sum).clamp(-LIMIT, LIMIT)
+    }
+
+    /// Probability for these log-odds, as corrected by what was learned.
+    pub fn probability(&self, log_odds: f32) -> f32 {
+        sigmoid(self.scale * log_odds + self.shift)
+    }
+
+    /// Learns from a prediction that is resolved: `happened` says whether memory ran out within the horizon.
+    pub fn learn(&mut self, log_odds: f32, happened: bool) {
+        let error = f32::from(u8::from(happened)) - self.probability(log_odds);
+        self.shift = (self.shift * (1.0 - FADE) + RATE * error).clamp(SHIFT.0, SHIFT.1);
+        let scale = self.scale + FADE * (1.0 - self.scale) + RATE * error * log_odds / LIMIT;
+        self.scale = scale.clamp(SCALE.0, SCALE.1);
+        self.learned += 1;
+    }
+
+    /// Scale and shift learned so far, and from how many predictions.
+    pub fn learned(&self) -> (f32, f32, u64) {
+        (self.scale, self.shift, self.learned)
+    }
+
+    /// Back to the offline fit.
+    pub fn forget(&mut self) {
+        *self = Model::new(self.fit);
+    }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + libm::expf(-x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crash_predictor::coefficients::FITTED;
+    use proptest::prelude::*;
+
+    #[test]
+    fn it_learns_that_alarms_come_to_nothing_and_can_unlearn_it() {
+        let mut model = Model::new(FITTED);
+        let before = model.probability(1.0);
+        (0..200).for_each(|_| model.learn(1.0, false));
+        assert!(model.probability(1.0) < before - 0.2, "{model:?}");
+        model.forget();
+        assert_eq!(model.probability(1.0), before);
+    }
+
+    proptest! {
+        #[test]
+        fn what_it_learns_is_bounded(outcomes in prop::collection::vec((-8.0f32..8.0, any::<bool>()), 0..2000)) {
+            let mut model = Model::new(FITTED);
+            for (log_odds, happened) in outcomes {
+                model.learn(log_odds, happened);
+                let (scale, shift, _) = model.learned();
+                prop_assert!((SCALE.0..=SCALE.1).contains(&scale) && (SHIFT.0..=SHIFT.1).contains(&shift));
+                // More evidence is never less probable.
+                prop_assert!(model.probability(3.0) > model.probability(-3.0));
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the predictor sees: counters of an allocator at one moment.
+
+/// Counters at one moment. Levels are as they are now; cumulative counters only ever grow.
+///
+/// What a source does not know stays 0 (`fragmentation`: −1000), which reads as "no sign of trouble".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Monotonic time in nanoseconds.
+    pub t_ns: u64,
+    /// Page frames that the allocator manages.
+    pub total_pages: u64,
+    /// Page frames that are free.
+    pub free_pages: u64,
+    /// Order of the largest free block (0 when nothing is free).
+    pub largest_free_order: u8,
+    /// Linux's `extfrag_index` for order 4 in thousandths; −1000 where such a request would succeed.
+    pub fragmentation: i16,
+    /// Pages allocated since boot.
+    pub allocated_pages: u64,
+    /// Pages freed since boot.
+    pub freed_pages: u64,
+    /// Allocations refused since boot.
+    pub failures: u64,
+    /// Pages that reclaim gave back since boot.
+    pub reclaimed_pages: u64,
+    /// Pages that reclaim asked for or scanned since boot.
+    pub reclaim_attempts: u64,
+    /// Pages that could be reclaimed now.
+    pub reclaimable_pages: u64,
+    /// Time since boot in which at least one task waited for memory (PSI "some"), nanoseconds.
+    pub stall_some_ns: u64,
+    /// Time since boot in which all tasks waited for memory (PSI "full"), nanoseconds.
+    pub stall_full_ns: u64,
+}
+
+impl Sample {
+    /// A machine of which nothing but its memory is known.
+    pub fn quiet(t_ns: u64, total_pages: u64, free_pages: u64) -> Self {
+        Sample {
+            t_ns,
+            total_pages,
+            free_pages,
+            largest_free_order: 10,
+            fragmentation: -1000,
+            allocated_pages: 0,
+            freed_pages: 0,
+            failures: 0,
+            reclaimed_pages: 0,
+            reclaim_attempts: 0,
+            reclaimable_pages: 0,
+            stall_some_ns: 0,
+            stall_full_ns: 0,
+        }
+    }
+
+    /// Pages that an ordinary request must leave: Linux's `min_free_kbytes` = 4·√(memory in KiB), as pages.
+    pub fn reserve_pages(&self) -> f64 {
+        libm::sqrt(self.total_pages as f64 * 4.0)
+    }
+
+    /// Share of the memory that can still be given out: free and reclaimable pages less the reserve, from 0 to 1.
+    pub fn headroom(&self) -> f64 {
+        if self.total_pages == 0 {
+            return 1.0;
+        }
+        let usable = self.free_pages as f64 + self.reclaimable_pages as f64 - self.reserve_pages();
+        (usable / self.total_pages as f64).clamp(0.0, 1.0)
+    }
+}
