@@ -13,6 +13,15 @@ const NMI: u64 = 2;
 /// Set by the first CPU that reports a fatal error; the others then stop at the NMI it sends.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
+/// Called by the entry code of a page fault in the movable memory: returns when the access can be repeated, because
+/// the page has been moved meanwhile; any other fault ends in a report.
+pub(super) extern "C" fn movable_fault(frame: &TrapFrame) {
+    const PRESENT: u64 = 1;
+    if frame.error & PRESENT != 0 || !memory::vmalloc::wait_for_move(Cr2::read_raw()) {
+        handle(frame)
+    }
+}
+
 /// Called by the entry code of every exception, on that exception's own stack.
 pub(super) extern "C" fn handle(frame: &TrapFrame) -> ! {
     if frame.vector == NMI && STOPPING.load(Ordering::Acquire) {

@@ -1,5 +1,6 @@
 //! What belongs to one CPU, reached through the GS base.
 
+use crate::arch::extended_state;
 use crate::arch::segments::Segments;
 use crate::memory::{OutOfMemory, Stack, layout};
 use crate::sync::IrqMutex;
@@ -25,6 +26,8 @@ pub struct Cpu {
     pub(super) extended_state: AtomicPtr<u8>,
     /// Which instruction saves it (`extended_state::Method`).
     pub(super) save_method: AtomicU64,
+    /// Extended-state area for faults that return.
+    pub(super) fault_state: AtomicPtr<u8>,
     /// The running task.
     current: AtomicPtr<Task>,
     /// Index of this CPU, 0 for the boot CPU.
@@ -45,6 +48,8 @@ pub struct Cpu {
     pub interrupts: AtomicU64,
     /// Task switches done.
     pub switches: AtomicU64,
+    /// Has yet to flush its TLB (`arch::tlb`).
+    pub(super) flush_pending: AtomicBool,
     /// Upper bound of the time between timer interrupts, in nanoseconds (lowered by the red-zone test).
     pub tick_cap: AtomicU64,
 }
@@ -57,6 +62,7 @@ unsafe impl Send for Cpu {}
 pub(super) const OFFSET_INTERRUPT_STACK: usize = core::mem::offset_of!(Cpu, interrupt_stack_top);
 pub(super) const OFFSET_EXTENDED_STATE: usize = core::mem::offset_of!(Cpu, extended_state);
 pub(super) const OFFSET_SAVE_METHOD: usize = core::mem::offset_of!(Cpu, save_method);
+pub(super) const OFFSET_FAULT_STATE: usize = core::mem::offset_of!(Cpu, fault_state);
 
 /// Started CPUs, in order of index.
 static CPUS: [OnceCell<&'static Cpu>; MAX_CPUS] = [const { OnceCell::uninit() }; MAX_CPUS];
@@ -69,13 +75,16 @@ impl Cpu {
     pub fn init(apic_id: u32) -> Result<&'static Cpu, OutOfMemory> {
         let interrupt_stack = Stack::new()?;
         let segments = Segments::new()?;
+        let bytes = extended_state::area_size() as u64;
+        let fault_state = extended_state::Area::new().ok_or(OutOfMemory { bytes })?;
         let _registering = REGISTER.lock();
         let index = COUNT.load(Ordering::Relaxed);
         let cpu = Box::leak(Box::new(Cpu {
             this: core::ptr::null(),
             interrupt_stack_top: interrupt_stack.top(),
             extended_state: AtomicPtr::new(core::ptr::null_mut()),
-            save_method: AtomicU64::new(super::extended_state::method() as u64),
+            save_method: AtomicU64::new(extended_state::method() as u64),
+            fault_state: AtomicPtr::new(fault_state.as_ptr()),
             current: AtomicPtr::new(core::ptr::null_mut()),
             index,
             apic_id,
@@ -86,11 +95,13 @@ impl Cpu {
             preempt_off: AtomicU32::new(0),
             interrupts: AtomicU64::new(0),
             switches: AtomicU64::new(0),
+            flush_pending: AtomicBool::new(false),
             tick_cap: AtomicU64::new(u64::MAX),
         }));
         cpu.this = cpu;
         // Both belong to the CPU for ever.
         core::mem::forget(interrupt_stack);
+        core::mem::forget(fault_state);
         let cpu: &'static Cpu = cpu;
         // SAFETY: only this CPU touches its segments, and it does so here for the first time.
         unsafe { (*cpu.segments.get()).load() };

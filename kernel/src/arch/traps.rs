@@ -6,7 +6,9 @@
 //! returns the frame to resume: the same task's or another's. So a switch is nothing but returning to a different
 //! frame, and the interrupted stack, with its red zone, is never touched.
 
-use super::percpu::{OFFSET_EXTENDED_STATE, OFFSET_INTERRUPT_STACK, OFFSET_SAVE_METHOD, this_cpu};
+use super::percpu::{
+    OFFSET_EXTENDED_STATE, OFFSET_FAULT_STATE, OFFSET_INTERRUPT_STACK, OFFSET_SAVE_METHOD, this_cpu,
+};
 use super::segments::Ist;
 use super::{apic, exceptions, irq, tlb};
 use core::arch::global_asm;
@@ -95,9 +97,54 @@ trap_stubs:
     cld
 .endm
 
+.macro pop_registers_and_return
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rbp
+    pop rdx
+    pop rcx
+    pop rbx
+    pop rax
+    add rsp, 16
+    iretq
+.endm
+
 exception_entry:
     push_registers
+    // A page fault in the movable memory may return; see `memory::vmalloc`.
+    cmp qword ptr [rsp + 15 * 8], 14
+    jne 2f
+    mov rax, cr2
+    mov rcx, {movable}
+    sub rax, rcx
+    shr rax, {movable_bits}
+    jnz 2f
     mov rdi, rsp
+    mov r12, gs:[{fault_state}]
+    mov rbx, gs:[{save_method}]
+    mov eax, -1
+    mov edx, -1
+    test rbx, rbx
+    jz 3f
+    xsave64 [r12]
+    call {movable_fault}
+    mov eax, -1
+    mov edx, -1
+    xrstor64 [r12]
+    pop_registers_and_return
+3:  fxsave64 [r12]
+    call {movable_fault}
+    fxrstor64 [r12]
+    pop_registers_and_return
+2:  mov rdi, rsp
     call {exception}
     ud2
 
@@ -128,26 +175,14 @@ interrupt_entry:
     xrstor64 [rcx]
     jmp 5f
 4:  fxrstor64 [rcx]
-5:  pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop r11
-    pop r10
-    pop r9
-    pop r8
-    pop rdi
-    pop rsi
-    pop rbp
-    pop rdx
-    pop rcx
-    pop rbx
-    pop rax
-    add rsp, 16
-    iretq
+5:  pop_registers_and_return
 .text
 "#,
     exception = sym exceptions::handle,
+    movable_fault = sym exceptions::movable_fault,
+    movable = const crate::memory::layout::MOVABLE,
+    movable_bits = const crate::memory::layout::MOVABLE_BITS,
+    fault_state = const OFFSET_FAULT_STATE,
     dispatch = sym dispatch,
     extended_state = const OFFSET_EXTENDED_STATE,
     save_method = const OFFSET_SAVE_METHOD,

@@ -101,6 +101,11 @@ pub fn free(block: Block) {
     }
 }
 
+/// The numbers of the first frame and of the one behind the last.
+pub fn span() -> core::ops::Range<u64> {
+    with_buddy(|buddy| buddy.span()).unwrap_or(0..0)
+}
+
 /// Free blocks, counts.
 pub fn stats() -> Stats {
     with_buddy(|buddy| buddy.stats()).unwrap_or_default()

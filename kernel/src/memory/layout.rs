@@ -5,6 +5,7 @@
 //! | `0xffff_8000_0000_0000` | direct map of physical memory, never executable |
 //! | `0xffff_c000_0000_0000` | stacks, each with a guard page below it |
 //! | `0xffff_d000_0000_0000` | virtually contiguous regions (the SLM pool) |
+//! | `0xffff_d800_0000_0000` | movable memory, whose frames compaction may change under it |
 //! | `0xffff_e000_0000_0000` | device registers, uncached |
 //! | `0xffff_ffff_8000_0000` | the kernel image, at this address + its physical address |
 
@@ -16,6 +17,10 @@ pub const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
 pub const STACKS: u64 = 0xffff_c000_0000_0000;
 /// Start of the virtually contiguous regions.
 pub const REGIONS: u64 = 0xffff_d000_0000_0000;
+/// Start of the movable memory.
+pub const MOVABLE: u64 = 0xffff_d800_0000_0000;
+/// The movable memory has `1 << MOVABLE_BITS` bytes of addresses: 64 GiB.
+pub const MOVABLE_BITS: u32 = 36;
 /// Start of the device mappings.
 pub const DEVICES: u64 = 0xffff_e000_0000_0000;
 /// The kernel image is linked at this address plus its physical address.

@@ -4,8 +4,10 @@ pub mod frames;
 mod heap;
 pub mod layout;
 pub mod paging;
+mod ranges;
 mod region;
 mod stack;
+pub mod vmalloc;
 
 pub use heap::stats as heap_stats;
 pub use paging::{map, root as page_table_root, unmap};
@@ -49,7 +51,8 @@ pub enum Access {
 pub fn init(boot: &BootInfo) -> Result<(), OutOfMemory> {
     frames::init_early(&boot.memory_regions);
     paging::init(&boot.memory_regions)?;
-    frames::init_buddy(&boot.memory_regions)
+    frames::init_buddy(&boot.memory_regions)?;
+    vmalloc::init()
 }
 
 /// The direct-map address of a physical one.

@@ -6,6 +6,7 @@ use super::{Access, OutOfMemory};
 use crate::sync::IrqMutex;
 use bootloader_api::info::MemoryRegion;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::structures::paging::page_table::{PageTable, PageTableEntry, PageTableFlags as Flags};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -13,6 +14,8 @@ const LARGE: u64 = 2 << 20;
 
 /// Physical address of the top-level table; 0 until `init`.
 static ROOT: IrqMutex<u64> = IrqMutex::new(0);
+/// The same, for the page-fault handler, which may not wait for the lock.
+static ROOT_FOR_FAULTS: AtomicU64 = AtomicU64::new(0);
 
 impl Access {
     fn flags(self) -> Flags {
@@ -33,6 +36,7 @@ impl Access {
 pub fn init(regions: &[MemoryRegion]) -> Result<(), OutOfMemory> {
     let mut root = ROOT.lock();
     *root = frames::table()?;
+    ROOT_FOR_FAULTS.store(*root, Ordering::Release);
     for (part, access) in
         [(Part::Text, Access::Execute), (Part::Rodata, Access::Read), (Part::Data, Access::Write)]
     {
@@ -125,6 +129,67 @@ pub fn translate(virt: u64) -> Option<(u64, Flags)> {
     }
     let (entry, size) = walk(*root, virt)?;
     Some((entry.addr().as_u64() + virt % size, entry.flags()))
+}
+
+/// What a page of the movable memory is at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residence {
+    /// In this frame (its physical address).
+    Present(u64),
+    /// On the way to another frame.
+    Moving,
+    /// Nothing is mapped.
+    Absent,
+}
+
+/// Marks an entry whose page is being moved; the CPU ignores it, for the entry is not present.
+const MOVING: Flags = Flags::BIT_9;
+
+/// Where a page is. Takes no lock: page tables are never freed, and entries are read whole.
+pub fn residence(virt: u64) -> Residence {
+    let mut at = ROOT_FOR_FAULTS.load(Ordering::Acquire);
+    for shift in [39, 30, 21, 12] {
+        let entry: *const PageTableEntry = &raw const table(at)[index(virt, shift)];
+        // SAFETY: an entry of a live table; others write it whole.
+        let entry = unsafe { entry.read_volatile() };
+        match (entry.flags().contains(Flags::PRESENT), shift) {
+            (true, 12) => return Residence::Present(entry.addr().as_u64()),
+            (true, _) => at = entry.addr().as_u64(),
+            (false, 12) if entry.flags().contains(MOVING) => return Residence::Moving,
+            (false, _) => return Residence::Absent,
+        }
+    }
+    Residence::Absent
+}
+
+/// Takes a mapped 4 KiB page away for a move: accesses fault, and [`residence`] says `Moving`. TLBs still have it.
+/// `false` when it is not mapped.
+pub fn begin_move(virt: u64) -> bool {
+    let root = ROOT.lock();
+    let Some((entry, PAGE)) = walk(*root, virt) else { return false };
+    entry.set_flags(MOVING);
+    true
+}
+
+/// Ends a move: the page is in the frame at `phys` from now on.
+pub fn end_move(virt: u64, phys: u64) {
+    let root = ROOT.lock();
+    // `walk` stops at entries that are not present.
+    let Some(leaf) = leaf_table(*root, virt) else { return };
+    leaf[index(virt, 12)].set_addr(PhysAddr::new(phys), Access::Write.flags());
+}
+
+/// The last-level table of `virt`, if there is one.
+fn leaf_table(root: u64, virt: u64) -> Option<&'static mut PageTable> {
+    let mut at = root;
+    for shift in [39, 30, 21] {
+        let entry = &table(at)[index(virt, shift)];
+        if !entry.flags().contains(Flags::PRESENT) || entry.flags().contains(Flags::HUGE_PAGE) {
+            return None;
+        }
+        at = entry.addr().as_u64();
+    }
+    Some(table(at))
 }
 
 /// Calls `visit` with the address, size and rights of every mapped page.

@@ -23,6 +23,9 @@ pub(super) struct Queue {
     idle: Arc<Task>,
 }
 
+/// While preemption is off, whatever is due is looked at again after this many nanoseconds.
+const HELD: Nanos = 200_000;
+
 static QUEUES: [IrqMutex<Option<Queue>>; MAX_CPUS] = [const { IrqMutex::new(None) }; MAX_CPUS];
 /// Threads registered on each CPU.
 static REGISTERED: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) }; MAX_CPUS];
@@ -129,7 +132,13 @@ pub fn schedule(cpu: &Cpu, yielded: bool) -> *const TrapFrame {
     let may_leave = cpu.preempt_off.load(Ordering::Relaxed) == 0;
     let idle_with_work = previous.idle && !queue.run.is_empty();
     if !must_leave && !(may_leave && (asked || idle_with_work)) {
-        arm_timer(cpu, queue, now);
+        if asked && !may_leave {
+            // Dropping the last `NoPreempt` makes up for it; no sense in asking again and again.
+            cpu.reschedule.store(true, Ordering::Relaxed);
+            apic::arm_timer(HELD);
+        } else {
+            arm_timer(cpu, queue, now);
+        }
         return previous.frame();
     }
 

@@ -5,6 +5,7 @@ mod faults;
 mod firmware;
 mod golden;
 mod memory;
+mod migration;
 mod random;
 #[cfg(feature = "deterministic")]
 mod reservation;
@@ -43,6 +44,11 @@ const TESTS: &[Test] = &[
     test("heap", "Heap allocations are aligned, disjoint and returned.", memory::heap),
     test("buddy", "Blocks of all orders are disjoint, usable and merge again.", memory::buddy),
     test("region", "Large regions are contiguous, writable and wholly given back.", memory::region),
+    test(
+        "migration",
+        "Pages change their frames under threads that write them, and lose nothing.",
+        migration::migration,
+    ),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
     #[cfg(feature = "deterministic")]
