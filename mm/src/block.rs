@@ -48,6 +48,15 @@ impl MigrateType {
     /// Every type, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
 
+    /// The type with this number; unmovable, the type that is always right, for a number that is none.
+    pub(crate) const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            _ => Self::Unmovable,
+        }
+    }
+
     /// The other types in the order in which they are asked when this one has nothing left (as in Linux).
     #[must_use]
     pub const fn fallbacks(self) -> [Self; 2] {

@@ -1,6 +1,11 @@
 //! The buddy allocator (Knowlton 1965; Knuth, TAOCP vol. 1, 2.5): blocks of `2^order` frames, halved to serve a
 //! smaller request, joined again with their buddy as soon as both are free.
 
+mod fallback;
+mod isolate;
+
+pub use isolate::PageblockContents;
+
 use crate::free_lists::{FreeLists, Group};
 use crate::{
     AddError, AllocError, Block, Frame, FreeError, Holder, MAX_ORDER, MigrateType, PAGEBLOCK_ORDER, Stats,
@@ -14,7 +19,9 @@ const PAGEBLOCK_FRAMES: u64 = 1 << PAGEBLOCK_ORDER;
 /// a pageblock is served, in this order, from
 /// 1. the smallest fitting block in the pageblocks of its own type;
 /// 2. the smallest run of wholly free pageblocks; the one that is broken takes the type of the request;
-/// 3. the *largest* block of the other types ([`MigrateType::fallbacks`]), which is lent: its pageblock keeps its type.
+/// 3. the pageblocks of the other types ([`MigrateType::fallbacks`]): the one with the largest free block is *claimed*,
+///    type and all, when at least half of it is free or of the request's kind; else a block of it is *lent*, and its
+///    pageblock keeps its type (`buddy/fallback.rs`).
 ///
 /// Requests of a pageblock and above are served from wholly free pageblocks only, and leave their type open.
 /// Pageblocks that are only partly memory (at the edges of the memory map) are unmovable, for they can never become
@@ -32,6 +39,9 @@ pub struct Buddy<'m> {
     frees: u64,
     failures: u64,
     fallbacks: u64,
+    claimed: u64,
+    allocated_frames: u64,
+    freed_frames: u64,
 }
 
 impl<'m> Buddy<'m> {
@@ -56,6 +66,9 @@ impl<'m> Buddy<'m> {
             frees: 0,
             failures: 0,
             fallbacks: 0,
+            claimed: 0,
+            allocated_frames: 0,
+            freed_frames: 0,
         }
     }
 
@@ -65,16 +78,7 @@ impl<'m> Buddy<'m> {
     /// # Errors
     /// Nothing is added when a frame of the range has no metadata, or was added before.
     pub fn add_free(&mut self, pfn: u64, count: u64) -> Result<(), AddError> {
-        let (first, limit) = (self.first_pfn, self.end_pfn());
-        let out_of_range = AddError::OutOfRange { pfn, count, first, end: limit };
-        let end = pfn.checked_add(count).ok_or(out_of_range)?;
-        if pfn < first || end > limit {
-            return Err(out_of_range);
-        }
-        if let Some(pfn) = self.first_managed(pfn, end) {
-            return Err(AddError::Overlap { pfn });
-        }
-
+        let end = self.check_add(pfn, count)?;
         for (start, end) in pageblocks(pfn, end) {
             let index = self.pageblock_index(start);
             self.frames[index].pageblock_managed += (end - start) as u32;
@@ -92,6 +96,23 @@ impl<'m> Buddy<'m> {
         Ok(())
     }
 
+    /// Whether [`add_free`](Self::add_free) would accept this range; its end.
+    pub(crate) fn check_add(&self, pfn: u64, count: u64) -> Result<u64, AddError> {
+        let (first, limit) = (self.first_pfn, self.end_pfn());
+        let out_of_range = AddError::OutOfRange { pfn, count, first, end: limit };
+        let end = pfn.checked_add(count).ok_or(out_of_range)?;
+        if count == 0 {
+            return Ok(end);
+        }
+        if pfn < first || end > limit {
+            return Err(out_of_range);
+        }
+        match self.first_managed(pfn, end) {
+            Some(pfn) => Err(AddError::Overlap { pfn }),
+            None => Ok(end),
+        }
+    }
+
     /// Allocates a block of `1 << order` frames, aligned to its size; see [`Buddy`] for which.
     ///
     /// # Errors
@@ -102,27 +123,25 @@ impl<'m> Buddy<'m> {
             self.failures += 1;
             return Err(self.refusal(order));
         };
-
-        self.lists.unlink(self.frames, index, group);
         let pfn = self.first_pfn + u64::from(index);
-        match group {
+        self.lists.unlink(self.frames, index, group);
+        let rest = match group {
             Group::Whole if order < PAGEBLOCK_ORDER => {
                 let pageblock = self.pageblock_index(pfn);
                 self.frames[pageblock].set_pageblock_type(kind);
+                Group::Typed(kind)
             }
-            Group::Typed(owner) if owner != kind => self.fallbacks += 1,
-            _ => {}
-        }
+            group => group,
+        };
         // Keep the lower half, free the upper one, until the size is right.
         for half in (order..found_order).rev() {
-            let upper = pfn + (1 << half);
-            let group = self.group(upper, half);
-            let upper = self.index(upper);
-            self.lists.push(self.frames, upper, half, group);
+            let group = if half >= PAGEBLOCK_ORDER { Group::Whole } else { rest };
+            self.lists.push(self.frames, index + (1 << half), half, group);
         }
-        self.frames[index as usize].mark_allocated(order);
+        self.frames[index as usize].mark_allocated(order, kind);
         self.free -= 1 << order;
         self.allocs += 1;
+        self.allocated_frames += 1 << order;
         Ok(Block { pfn, order })
     }
 
@@ -140,6 +159,15 @@ impl<'m> Buddy<'m> {
     /// # Errors
     /// When this is not exactly an allocated block: each mistake has its own [`FreeError`], and nothing has changed.
     pub fn free(&mut self, pfn: u64, order: usize) -> Result<(), FreeError> {
+        self.check_free(pfn, order)?;
+        self.release(pfn, order);
+        self.frees += 1;
+        self.freed_frames += 1 << order;
+        Ok(())
+    }
+
+    /// Whether [`free`](Self::free) would accept this block.
+    pub(crate) fn check_free(&self, pfn: u64, order: usize) -> Result<(), FreeError> {
         if order > MAX_ORDER {
             return Err(FreeError::OrderTooLarge { order });
         }
@@ -149,26 +177,28 @@ impl<'m> Buddy<'m> {
         if !pfn.is_multiple_of(1 << order) {
             return Err(FreeError::Misaligned { pfn, order });
         }
-        match self.holder(pfn) {
-            Holder::Reserved => return Err(FreeError::Foreign { pfn }),
-            Holder::Free(Block { pfn: head, order }) => {
-                return Err(FreeError::DoubleFree { pfn, head, order });
-            }
-            Holder::Allocated(Block { pfn: head, order }) if head != pfn => {
-                return Err(FreeError::NotBlockStart { pfn, head, order });
-            }
-            Holder::Allocated(Block { order: allocated, .. }) if allocated != order => {
-                return Err(FreeError::WrongOrder { pfn, order, allocated });
-            }
-            Holder::Allocated(_) => {}
+        let frame = &self.frames[self.index(pfn) as usize];
+        if frame.is_allocated_head() && frame.order() == order {
+            return Ok(());
         }
+        Err(match self.holder(pfn) {
+            Holder::Reserved => FreeError::Foreign { pfn },
+            Holder::Free(Block { pfn: head, order }) => FreeError::DoubleFree { pfn, head, order },
+            Holder::Allocated(Block { pfn: head, order }) if head != pfn => {
+                FreeError::NotBlockStart { pfn, head, order }
+            }
+            Holder::Allocated(Block { order: allocated, .. }) => {
+                FreeError::WrongOrder { pfn, order, allocated }
+            }
+        })
+    }
 
+    /// Makes an allocated block free: [`free`](Self::free) without its checks and counts.
+    fn release(&mut self, pfn: u64, order: usize) {
         let index = self.index(pfn) as usize;
         self.frames[index].clear_head();
         self.insert(pfn, order);
         self.free += 1 << order;
-        self.frees += 1;
-        Ok(())
     }
 
     /// Which block holds this frame, if any. Takes O([`MAX_ORDER`]) steps.
@@ -219,7 +249,34 @@ impl<'m> Buddy<'m> {
             frees: self.frees,
             failures: self.failures,
             fallbacks: self.fallbacks,
+            claimed: self.claimed,
+            allocated_frames: self.allocated_frames,
+            freed_frames: self.freed_frames,
         }
+    }
+
+    /// Frames that are free now.
+    #[must_use]
+    pub fn free_frames(&self) -> u64 {
+        self.free
+    }
+
+    /// Frames that the allocator was given.
+    #[must_use]
+    pub fn total_frames(&self) -> u64 {
+        self.total
+    }
+
+    /// Order of the largest free block; `None` when nothing is free.
+    #[must_use]
+    pub fn largest_free_order(&self) -> Option<usize> {
+        self.lists.largest_order()
+    }
+
+    /// Whether a block of `order` is there, and `floor` frames stay free without it.
+    pub(crate) fn may_serve(&self, order: usize, floor: u64) -> bool {
+        self.largest_free_order() >= Some(order)
+            && self.free >= floor.saturating_add(1 << order.min(MAX_ORDER))
     }
 
     /// The frames that this allocator has metadata for, managed or reserved.
@@ -229,19 +286,14 @@ impl<'m> Buddy<'m> {
     }
 
     /// Where to take a block of at least `order` from: its first frame, its order, its list.
-    fn find(&self, order: usize, kind: MigrateType) -> Option<(u32, usize, Group)> {
+    fn find(&mut self, order: usize, kind: MigrateType) -> Option<(u32, usize, Group)> {
         let own = Group::Typed(kind);
-        let found = |(index, order), group| (index, order, group);
-        if let Some(block) = self.lists.smallest(order, own) {
-            return Some(found(block, own));
+        for group in [own, Group::Whole] {
+            if let Some((index, found)) = self.lists.smallest(order, group) {
+                return Some((index, found, group));
+            }
         }
-        if let Some(block) = self.lists.smallest(order, Group::Whole) {
-            return Some(found(block, Group::Whole));
-        }
-        kind.fallbacks().into_iter().map(Group::Typed).find_map(|other| {
-            let block = self.lists.largest(order, other)?;
-            Some(found(block, other))
-        })
+        self.find_elsewhere(order, kind)
     }
 
     fn refusal(&self, order: usize) -> AllocError {
@@ -256,24 +308,29 @@ impl<'m> Buddy<'m> {
     }
 
     /// Joins a block that is on no list with its free buddies, and puts the result on its list.
-    fn insert(&mut self, mut pfn: u64, mut order: usize) {
+    fn insert(&mut self, pfn: u64, mut order: usize) {
+        let len = self.frames.len() as u64;
+        let mut at = pfn;
+        // Below a pageblock, all buddies are on the lists of the pageblock's type.
+        let mut group = self.group(pfn, order);
         while order < MAX_ORDER {
-            let buddy = pfn ^ (1 << order);
-            if !self.has(buddy) {
+            // A buddy below the first frame wraps to an index that is out of range.
+            let index = (at ^ (1 << order)).wrapping_sub(self.first_pfn);
+            if index >= len {
                 break;
             }
-            let index = self.index(buddy);
             let frame = &self.frames[index as usize];
             if !frame.is_free_head() || frame.order() != order {
                 break;
             }
-            let group = self.group(buddy, order);
-            self.lists.unlink(self.frames, index, group);
-            pfn &= !(1 << order);
+            self.lists.unlink(self.frames, index as u32, group);
+            at &= !(1 << order);
             order += 1;
+            if order >= PAGEBLOCK_ORDER {
+                group = Group::Whole;
+            }
         }
-        let group = self.group(pfn, order);
-        let index = self.index(pfn);
+        let index = self.index(at);
         self.lists.push(self.frames, index, order, group);
     }
 

@@ -149,21 +149,23 @@ fn types_keep_to_their_own_pageblocks() {
 }
 
 #[test]
-fn fallback_borrows_the_largest_block_and_keeps_the_type() {
+fn fallback_claims_a_pageblock_that_is_mostly_free() {
     let mut f = frames(2 << PAGEBLOCK_ORDER);
     let mut buddy = Buddy::new(&mut f, 0);
     buddy.add_free(0, 2 << PAGEBLOCK_ORDER).unwrap();
     let movable = buddy.alloc(0, Movable).unwrap();
     let reclaimable = buddy.alloc(0, Reclaimable).unwrap();
-    // No whole pageblock is left: unmovable asks reclaimable first, and takes the largest block (order 8).
-    let lent = buddy.alloc(0, Unmovable).unwrap();
-    assert_eq!(lent.pfn >> PAGEBLOCK_ORDER, reclaimable.pfn >> PAGEBLOCK_ORDER);
-    assert_eq!(lent.pfn % 256, 0);
-    assert_eq!(buddy.pageblock_type(lent.pfn), Some(Reclaimable));
-    assert_eq!(buddy.free_blocks_of(Reclaimable)[8], 0);
-    assert_eq!(buddy.free_blocks_of(Unmovable), [0; crate::ORDERS]);
+    // No whole pageblock is left: unmovable asks reclaimable first, and all but one frame of its pageblock is free.
+    let claimer = buddy.alloc(0, Unmovable).unwrap();
+    assert_eq!(claimer.pfn >> PAGEBLOCK_ORDER, reclaimable.pfn >> PAGEBLOCK_ORDER);
+    assert_eq!(buddy.pageblock_type(claimer.pfn), Some(Unmovable));
+    assert_eq!(buddy.free_blocks_of(Reclaimable), [0; crate::ORDERS]);
+    assert_eq!((buddy.stats().fallbacks, buddy.stats().claimed), (1, 1));
+    // The next one finds the pageblock as its own.
+    let next = buddy.alloc(0, Unmovable).unwrap();
+    assert_eq!(next.pfn >> PAGEBLOCK_ORDER, claimer.pfn >> PAGEBLOCK_ORDER);
     assert_eq!(buddy.stats().fallbacks, 1);
-    for block in [movable, lent, reclaimable] {
+    for block in [movable, claimer, next, reclaimable] {
         buddy.free(block.pfn, block.order).unwrap();
     }
     assert_eq!(buddy.stats().largest_free_order, Some(PAGEBLOCK_ORDER + 1));
@@ -171,6 +173,60 @@ fn fallback_borrows_the_largest_block_and_keeps_the_type() {
     for kind in MigrateType::ALL {
         assert_eq!(buddy.free_blocks_of(kind), [0; crate::ORDERS]);
     }
+}
+
+#[test]
+fn fallback_borrows_from_a_pageblock_that_is_mostly_used() {
+    let mut f = frames(1 << PAGEBLOCK_ORDER);
+    let mut buddy = Buddy::new(&mut f, 0);
+    buddy.add_free(0, 1 << PAGEBLOCK_ORDER).unwrap();
+    // 256 + 32 + 1 frames are movable, and 223 free: less than half.
+    for order in [8, 5, 0] {
+        buddy.alloc(order, Movable).unwrap();
+    }
+    let largest = buddy.stats().largest_free_order;
+    let lent = buddy.alloc(0, Unmovable).unwrap();
+    assert_eq!(buddy.pageblock_type(lent.pfn), Some(Movable));
+    assert_eq!((buddy.stats().fallbacks, buddy.stats().claimed), (1, 0));
+    assert!(buddy.stats().largest_free_order < largest, "what can't move takes of the largest block");
+    assert_eq!(buddy.owner(lent.pfn), Some(Unmovable));
+    let contents = buddy.pageblock_contents(0);
+    assert_eq!((contents.free, contents.allocated, contents.reserved), (222, [1, 289, 0], 0));
+}
+
+#[test]
+fn what_is_movable_counts_for_the_movable_claim() {
+    let mut f = frames(1 << PAGEBLOCK_ORDER);
+    let mut buddy = Buddy::new(&mut f, 0);
+    buddy.add_free(0, 1 << PAGEBLOCK_ORDER).unwrap();
+    let first = buddy.alloc(4, Unmovable).unwrap();
+    let mut movable = 0;
+    while let Ok(_block) = buddy.alloc(3, Movable) {
+        movable += 8;
+    }
+    assert_eq!(movable, 512 - 16);
+    assert_eq!(buddy.pageblock_type(first.pfn), Some(Movable));
+    assert_eq!(buddy.stats().claimed, 1);
+}
+
+#[test]
+fn a_frame_is_taken_out_of_the_middle_of_a_free_block() {
+    let mut f = frames(2 << PAGEBLOCK_ORDER);
+    let mut buddy = Buddy::new(&mut f, 512);
+    buddy.add_free(512, 1 << PAGEBLOCK_ORDER).unwrap();
+    let boot = buddy.stats();
+    assert!(buddy.take(512 + 77, Movable));
+    assert!(!buddy.take(512 + 77, Movable), "it is allocated now");
+    assert!(!buddy.take(1024, Movable) && !buddy.take(0, Movable), "not ours");
+    assert_eq!(buddy.holder(512 + 77), Holder::Allocated(Block { pfn: 512 + 77, order: 0 }));
+    assert_eq!(buddy.pageblock_type(512), Some(Movable));
+    let mut expected = [0; crate::ORDERS];
+    expected[..9].fill(1);
+    assert_eq!(buddy.free_blocks_of(Movable), expected);
+    assert_eq!(buddy.stats().allocs, 0);
+    buddy.give_back(512 + 77).unwrap();
+    assert!(matches!(buddy.give_back(512 + 77), Err(FreeError::DoubleFree { .. })));
+    assert_eq!(buddy.stats(), boot);
 }
 
 #[test]

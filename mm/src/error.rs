@@ -54,6 +54,47 @@ pub enum AllocError {
     },
 }
 
+/// Why the zones refused an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ZonesError {
+    /// No zone has such a block.
+    #[error(transparent)]
+    NoBlock(#[from] AllocError),
+    /// There is such a block, but it is kept for emergencies.
+    #[error(
+        "order {order} refused: of {free} free frames, {min} are kept for emergencies; reclaim memory first"
+    )]
+    Reserved {
+        /// The order asked for.
+        order: usize,
+        /// Frames that are free in the zones asked.
+        free: u64,
+        /// Sum of these zones' lowest marks.
+        min: u64,
+    },
+    /// A test asked for this failure.
+    #[error("order {order} refused: this failure was injected")]
+    Injected {
+        /// The order asked for.
+        order: usize,
+    },
+}
+
+impl ZonesError {
+    /// The order that was asked for.
+    #[must_use]
+    pub const fn order(&self) -> usize {
+        match *self {
+            Self::Reserved { order, .. } | Self::Injected { order } => order,
+            Self::NoBlock(
+                AllocError::OrderTooLarge { order }
+                | AllocError::OutOfMemory { order, .. }
+                | AllocError::Fragmented { order, .. },
+            ) => order,
+        }
+    }
+}
+
 /// Why a block was not freed. The allocator is as it was before the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FreeError {

@@ -28,7 +28,8 @@ pub struct Frame {
     order: u8,
     /// Migrate type of the pageblock; kept in the first frame of a pageblock, for as long as it is partly used.
     pageblock_type: u8,
-    unused: u8,
+    /// Migrate type that the allocated block which starts here was asked for.
+    owner: u8,
     /// Frames of the pageblock that the allocator was given; kept in the first frame of a pageblock.
     pub(crate) pageblock_managed: u32,
 }
@@ -37,15 +38,8 @@ const _: () = assert!(size_of::<Frame>() == 16);
 
 impl Frame {
     /// A frame that is not the allocator's to give: all bytes zero.
-    pub const RESERVED: Self = Self {
-        next: 0,
-        prev: 0,
-        head: NO_HEAD,
-        order: 0,
-        pageblock_type: 0,
-        unused: 0,
-        pageblock_managed: 0,
-    };
+    pub const RESERVED: Self =
+        Self { next: 0, prev: 0, head: NO_HEAD, order: 0, pageblock_type: 0, owner: 0, pageblock_managed: 0 };
 
     pub(crate) fn is_head(&self) -> bool {
         self.head != NO_HEAD
@@ -64,9 +58,19 @@ impl Frame {
         self.order = order as u8;
     }
 
-    pub(crate) fn mark_allocated(&mut self, order: usize) {
+    pub(crate) fn is_allocated_head(&self) -> bool {
+        self.head == ALLOCATED_HEAD
+    }
+
+    pub(crate) fn mark_allocated(&mut self, order: usize, kind: MigrateType) {
         self.head = ALLOCATED_HEAD;
         self.order = order as u8;
+        self.owner = kind as u8;
+    }
+
+    /// What the block that starts here was allocated for.
+    pub(crate) fn owner(&self) -> MigrateType {
+        MigrateType::from_number(self.owner)
     }
 
     pub(crate) fn clear_head(&mut self) {
@@ -74,11 +78,7 @@ impl Frame {
     }
 
     pub(crate) fn pageblock_type(&self) -> MigrateType {
-        match self.pageblock_type {
-            1 => MigrateType::Movable,
-            2 => MigrateType::Reclaimable,
-            _ => MigrateType::Unmovable,
-        }
+        MigrateType::from_number(self.pageblock_type)
     }
 
     pub(crate) fn set_pageblock_type(&mut self, kind: MigrateType) {

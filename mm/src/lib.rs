@@ -40,20 +40,30 @@
 
 mod block;
 mod buddy;
+pub mod compact;
+mod cpu_cache;
 mod error;
 pub mod fragmentation;
 mod frame;
 mod free_lists;
 #[allow(unsafe_code)]
 pub mod heap;
+pub mod oom;
+pub mod reclaim;
+pub mod stall;
 mod stats;
+mod watermark;
+mod zones;
 
 pub use block::{Block, Holder, MigrateType};
-pub use buddy::Buddy;
-pub use error::{AddError, AllocError, FreeError};
+pub use buddy::{Buddy, PageblockContents};
+pub use cpu_cache::{CacheStats, CpuCache, Drained, MAX_BATCH};
+pub use error::{AddError, AllocError, FreeError, ZonesError};
 pub use frame::Frame;
 pub use heap::{FrameSource, Heap, HeapStats};
 pub use stats::Stats;
+pub use watermark::{Pressure, Reserve, Watermarks};
+pub use zones::{ZoneKind, Zones};
 
 /// Bytes in one page frame.
 pub const FRAME_SIZE: u64 = 4096;

@@ -21,9 +21,33 @@ pub struct Stats {
     pub failures: u64,
     /// Allocations since boot that took a block from a pageblock of another migrate type.
     pub fallbacks: u64,
+    /// Pageblocks since boot that changed their migrate type because a fallback claimed them.
+    pub claimed: u64,
+    /// Frames in all successful allocations since boot.
+    pub allocated_frames: u64,
+    /// Frames in all successful frees since boot.
+    pub freed_frames: u64,
 }
 
 impl Stats {
+    /// The sum of two snapshots, as for two zones.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            total_frames: self.total_frames + other.total_frames,
+            free_frames: self.free_frames + other.free_frames,
+            free_blocks: core::array::from_fn(|order| self.free_blocks[order] + other.free_blocks[order]),
+            largest_free_order: self.largest_free_order.max(other.largest_free_order),
+            allocs: self.allocs + other.allocs,
+            frees: self.frees + other.frees,
+            failures: self.failures + other.failures,
+            fallbacks: self.fallbacks + other.fallbacks,
+            claimed: self.claimed + other.claimed,
+            allocated_frames: self.allocated_frames + other.allocated_frames,
+            freed_frames: self.freed_frames + other.freed_frames,
+        }
+    }
+
     /// Bytes that the allocator was given.
     #[must_use]
     pub const fn total_bytes(&self) -> u64 {

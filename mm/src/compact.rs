@@ -1,0 +1,285 @@
+//! Compaction: movable frames are copied to the far end of the zone, so that free memory comes together
+//! (Linux's `mm/compaction.c`).
+//!
+//! Two scanners walk each zone towards each other, a pageblock at a time: the *migration scanner* goes up and picks
+//! frames that can move, the *free scanner* goes down and picks free frames to copy them to. Where they meet, the
+//! zone is done.
+//!
+//! Who owns the frames does the copying: see [`Mover`]. The work comes in rounds, so that no lock is held for long:
+//!
+//! 1. [`Compactor::plan`], under the zones' lock: picks pairs (from, to) and reserves the frames they go to.
+//! 2. [`Plan::migrate`], *without* the zones' lock, with interrupts on: copies, changes page tables, shoots down TLBs
+//!    (which waits for the other CPUs: holding a lock that they spin on would never end).
+//! 3. [`Compactor::settle`], under the lock again: frees what was left, gives back what was not needed.
+//!
+//! [`Compactor::step`] does all three, for hosts and single CPUs. Drain the per-CPU caches first: their frames don't
+//! move.
+
+use crate::{Holder, MigrateType, ORDERS, PAGEBLOCK_ORDER, ZoneKind, Zones};
+
+/// Most pairs in one plan (Linux: `COMPACT_CLUSTER_MAX`).
+pub const PLAN_SIZE: usize = 32;
+const PAGEBLOCK_FRAMES: u64 = 1 << PAGEBLOCK_ORDER;
+
+/// The frame can't be moved just now: it is pinned, or no longer what it was when it was picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the frame is pinned, or was freed in the meantime")]
+pub struct Pinned;
+
+/// The owner of movable frames.
+pub trait Mover {
+    /// Whether the frame `pfn`, allocated as movable with order 0, is this owner's and not pinned. Called under the
+    /// zones' lock, so it must not allocate. The answer may be out of date when [`migrate`](Self::migrate) is called.
+    fn is_movable(&self, pfn: u64) -> bool;
+
+    /// Copies frame `from` to frame `to` and makes every reference to it (page tables, TLBs) mean `to`. On success
+    /// nobody uses `from` any more, and `to` belongs to whoever `from` belonged to.
+    ///
+    /// Called without the zones' lock: the owner must look again whether `from` is its own, for it may have been freed,
+    /// and must see to it that nobody frees it while it is copied.
+    ///
+    /// # Errors
+    /// The frame stays where it is, and `to` was not kept.
+    fn migrate(&mut self, from: u64, to: u64) -> Result<(), Pinned>;
+}
+
+/// When to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// As soon as some zone has a free block of this order.
+    Order(usize),
+    /// When the scanners have met in every zone.
+    Everything,
+}
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do.
+    More,
+    /// The block that was asked for is there.
+    Reached,
+    /// The scanners have met.
+    Complete,
+}
+
+/// The account of a compaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Blocks that the migration scanner looked at.
+    pub scanned: u64,
+    /// Frames picked to be moved.
+    pub isolated: u64,
+    /// Of these, frames that were moved.
+    pub moved: u64,
+    /// Of these, frames that could not be.
+    pub pinned: u64,
+    /// Free blocks per order, all zones, when it began.
+    pub free_before: [u64; ORDERS],
+    /// Free blocks per order, all zones, after the last round.
+    pub free_after: [u64; ORDERS],
+}
+
+/// Frames to be moved, and where to. Give it to [`Compactor::settle`], or the frames reserved for it are lost.
+#[must_use = "give the plan to Compactor::settle: it holds frames"]
+#[derive(Debug)]
+pub struct Plan {
+    moves: [Move; PLAN_SIZE],
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Move {
+    from: u64,
+    to: u64,
+    done: bool,
+}
+
+impl Plan {
+    /// Number of moves.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing to move.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Lets the owner move the frames. Not under the zones' lock.
+    pub fn migrate(&mut self, mover: &mut impl Mover) {
+        for one in &mut self.moves[..self.len] {
+            one.done = one.done || mover.migrate(one.from, one.to).is_ok();
+        }
+    }
+}
+
+/// The state of a compaction between rounds.
+#[derive(Debug)]
+pub struct Compactor {
+    goal: Goal,
+    zone: Option<ZoneKind>,
+    /// Next frame that the migration scanner looks at.
+    up: u64,
+    /// The free scanner looks for free frames from here on, to the end of this pageblock, and then below.
+    down: u64,
+    report: Report,
+}
+
+impl Compactor {
+    /// Begins at the outer ends of the first zone.
+    #[must_use]
+    pub fn new(zones: &Zones<'_>, goal: Goal) -> Self {
+        let free = zones.stats().free_blocks;
+        let report = Report { free_before: free, free_after: free, ..Report::default() };
+        let mut this = Self { goal, zone: None, up: 0, down: 0, report };
+        this.enter(zones, ZoneKind::Dma32);
+        this
+    }
+
+    fn enter(&mut self, zones: &Zones<'_>, zone: ZoneKind) {
+        let span = zones.buddy(zone).span();
+        self.zone = Some(zone);
+        self.up = span.start;
+        self.down = span.end.saturating_sub(1) & !(PAGEBLOCK_FRAMES - 1);
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.report
+    }
+
+    /// Plan, migrate and settle at once. Looks at `budget` blocks at most (and at the blocks of one pageblock more, in
+    /// search of free frames).
+    pub fn step(&mut self, zones: &mut Zones<'_>, mover: &mut impl Mover, budget: usize) -> Progress {
+        let mut plan = self.plan(zones, mover, budget);
+        plan.migrate(mover);
+        self.settle(zones, plan)
+    }
+
+    /// Picks up to [`PLAN_SIZE`] frames to move, looking at `budget` blocks at most, and takes as many free frames. The frames
+    /// to be moved stay their owner's.
+    pub fn plan(&mut self, zones: &mut Zones<'_>, mover: &impl Mover, budget: usize) -> Plan {
+        let mut plan = Plan { moves: [Move::default(); PLAN_SIZE], len: 0 };
+        let mut budget = budget;
+        while let Some(zone) = self.zone
+            && plan.len < PLAN_SIZE
+            && budget > 0
+            && !self.is_reached(zones)
+        {
+            let Some(from) = self.next_movable(zones, zone, mover, &mut budget) else {
+                if budget > 0 {
+                    self.next_zone(zones, zone);
+                }
+                continue;
+            };
+            match self.next_free(zones, zone, from) {
+                Some(to) => {
+                    plan.moves[plan.len] = Move { from, to, done: false };
+                    plan.len += 1;
+                    self.report.isolated += 1;
+                }
+                None => self.next_zone(zones, zone),
+            }
+        }
+        plan
+    }
+
+    /// Ends a round: the frames that were moved away from are free now, those reserved in vain too.
+    pub fn settle(&mut self, zones: &mut Zones<'_>, plan: Plan) -> Progress {
+        for one in &plan.moves[..plan.len] {
+            let (left, counter) = match one.done {
+                true => (one.from, &mut self.report.moved),
+                false => (one.to, &mut self.report.pinned),
+            };
+            *counter += 1;
+            // Refused only if the owner freed a frame that is not its own any more: then it is free already.
+            let _already_free = zones.buddy_mut(zones.zone_of(left)).give_back(left);
+        }
+        self.report.free_after = zones.stats().free_blocks;
+        match self.zone {
+            _ if self.is_reached(zones) => Progress::Reached,
+            None => Progress::Complete,
+            Some(_) => Progress::More,
+        }
+    }
+
+    fn is_reached(&self, zones: &Zones<'_>) -> bool {
+        let largest = |zone| zones.buddy(zone).largest_free_order();
+        match self.goal {
+            Goal::Order(order) => ZoneKind::ALL.into_iter().any(|zone| largest(zone) >= Some(order)),
+            Goal::Everything => false,
+        }
+    }
+
+    fn next_zone(&mut self, zones: &Zones<'_>, done: ZoneKind) {
+        self.zone = None;
+        if done == ZoneKind::Dma32 {
+            self.enter(zones, ZoneKind::Normal);
+        }
+    }
+
+    /// The next frame below the free scanner that can move. `None` when there is no more, or the budget is used up.
+    fn next_movable(
+        &mut self,
+        zones: &Zones<'_>,
+        zone: ZoneKind,
+        mover: &impl Mover,
+        budget: &mut usize,
+    ) -> Option<u64> {
+        for (holder, owner) in zones.buddy(zone).blocks(self.up, self.down) {
+            if *budget == 0 {
+                return None;
+            }
+            *budget -= 1;
+            self.report.scanned += 1;
+            self.up = match holder {
+                Holder::Reserved => self.up + 1,
+                Holder::Free(block) | Holder::Allocated(block) => block.pfn + block.frames(),
+            };
+            if let Holder::Allocated(block) = holder
+                && block.order == 0
+                && owner == MigrateType::Movable
+                && mover.is_movable(block.pfn)
+            {
+                return Some(block.pfn);
+            }
+        }
+        None
+    }
+
+    /// Takes a free frame from the highest pageblock that takes movable frames, above the pageblock of `from`.
+    fn next_free(&mut self, zones: &mut Zones<'_>, zone: ZoneKind, from: u64) -> Option<u64> {
+        let buddy = zones.buddy_mut(zone);
+        loop {
+            let pageblock = self.down & !(PAGEBLOCK_FRAMES - 1);
+            if pageblock <= from {
+                return None;
+            }
+            // A whole pageblock that is free is what we want to make: it is not broken for this.
+            let is_target = buddy.pageblock_type(pageblock) == Some(MigrateType::Movable);
+            if is_target {
+                let free =
+                    buddy.blocks(self.down, pageblock + PAGEBLOCK_FRAMES).find_map(
+                        |(holder, _)| match holder {
+                            Holder::Free(block) if block.order < PAGEBLOCK_ORDER => Some(block.pfn),
+                            _ => None,
+                        },
+                    );
+                if let Some(free) = free {
+                    let to = free.max(self.down);
+                    self.down = to;
+                    return buddy.take(to, MigrateType::Movable).then_some(to);
+                }
+            }
+            self.down = pageblock.checked_sub(PAGEBLOCK_FRAMES)?;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "compact_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+extern crate std;
+
+use super::*;
+use crate::Frame;
+use MigrateType::{Movable, Unmovable};
+use std::vec;
+use std::vec::Vec;
+
+const FRAMES: usize = 1 << 16;
+
+fn allocate(cache: &mut CpuCache, zones: &mut Zones<'_>, kind: MigrateType) -> u64 {
+    match cache.alloc(kind) {
+        Some(pfn) => pfn,
+        None => cache.refill(zones, kind, Reserve::None).unwrap(),
+    }
+}
+
+#[test]
+fn no_frame_is_lost_or_given_twice() {
+    let mut f = vec![Frame::RESERVED; FRAMES];
+    let mut zones = Zones::new(&mut f, 0);
+    zones.add_free(0, FRAMES as u64).unwrap();
+    let boot = zones.stats();
+    let mut cache = CpuCache::new(FRAMES as u64);
+    let mut live: Vec<u64> = (0..1000).map(|_| allocate(&mut cache, &mut zones, Movable)).collect();
+    let mut sorted = live.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(sorted.len(), 1000);
+    assert_eq!(boot.total_frames, zones.free_frames() + cache.held() + 1000);
+    for pfn in live.drain(..) {
+        if let Some(drained) = cache.free(pfn, Movable) {
+            zones.free_drained(drained).unwrap();
+        }
+        assert!(cache.held() <= 6 * 16);
+    }
+    assert_eq!(boot.total_frames, zones.free_frames() + cache.held());
+    let held = cache.held();
+    assert_eq!(cache.drain_all(&mut zones), Ok(held));
+    assert_eq!(cache.stats().allocs, cache.stats().frees);
+    assert_eq!(zones.stats().free_blocks, boot.free_blocks);
+    assert_eq!(zones.stats().allocated_frames, zones.stats().freed_frames);
+}
+
+#[test]
+fn last_freed_is_first_allocated_and_types_are_apart() {
+    let mut f = vec![Frame::RESERVED; FRAMES];
+    let mut zones = Zones::new(&mut f, 0);
+    zones.add_free(0, FRAMES as u64).unwrap();
+    let mut cache = CpuCache::new(FRAMES as u64);
+    let (a, b) = (allocate(&mut cache, &mut zones, Movable), allocate(&mut cache, &mut zones, Unmovable));
+    assert!(cache.free(a, Movable).is_none());
+    assert!(cache.free(b, Unmovable).is_none());
+    assert_eq!(cache.alloc(Movable), Some(a));
+    assert_eq!(cache.alloc(Unmovable), Some(b));
+    assert_eq!(cache.alloc(MigrateType::Reclaimable), None);
+}
+
+#[test]
+fn near_the_edge_nothing_is_hoarded() {
+    let mut f = vec![Frame::RESERVED; FRAMES];
+    let mut zones = Zones::new(&mut f, 0);
+    zones.add_free(0, FRAMES as u64).unwrap();
+    let low = zones.watermarks(crate::ZoneKind::Dma32).low;
+    while zones.free_frames() > low + 3 {
+        zones.alloc(0, Unmovable, Reserve::None).unwrap();
+    }
+    let mut cache = CpuCache::new(FRAMES as u64);
+    cache.refill(&mut zones, Movable, Reserve::None).unwrap();
+    assert_eq!((cache.held(), zones.free_frames()), (2, low));
+    while cache.alloc(Movable).is_some() {}
+    while cache.refill(&mut zones, Movable, Reserve::None).is_ok() {
+        assert_eq!(cache.held(), 0);
+    }
+    cache.refill(&mut zones, Movable, Reserve::Emergency).unwrap();
+}
+
+#[test]
+fn a_foreign_frame_is_found_when_drained_and_harms_no_other() {
+    let mut f = vec![Frame::RESERVED; FRAMES];
+    let mut zones = Zones::new(&mut f, 0);
+    zones.add_free(0, FRAMES as u64).unwrap();
+    let boot = zones.stats();
+    let mut cache = CpuCache::new(FRAMES as u64);
+    let pfn = cache.refill(&mut zones, Movable, Reserve::None).unwrap();
+    assert!(cache.free(u64::MAX, Movable).is_none());
+    assert!(cache.free(pfn, Movable).is_none());
+    assert_eq!(cache.drain_all(&mut zones), Err(FreeError::Foreign { pfn: u64::MAX }));
+    assert_eq!(zones.stats().free_blocks, boot.free_blocks);
+}
+
+#[test]
+fn the_batch_follows_memory() {
+    for (frames, batch) in [(0, 1), (4096, 1), (1 << 16, 16), (1 << 18, 32), (u64::MAX, 32)] {
+        assert_eq!(CpuCache::new(frames).batch, batch);
+    }
+}
