@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
-use xtask::{bench, ci, datactl, fuzz, image, run, size, soak};
+use xtask::{bench, ci, crash, datactl, fuzz, image, run, size, soak};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -57,6 +57,16 @@ enum Command {
         /// Start of the random sequence.
         #[arg(long)]
         seed: Option<u64>,
+    },
+    /// Fit a learned policy to its training families; writes the coefficients into the source.
+    Fit {
+        #[command(subcommand)]
+        command: FitCommand,
+    },
+    /// Judge a learned policy on workloads that it never saw.
+    Eval {
+        #[command(subcommand)]
+        command: EvalCommand,
     },
     /// Everything that .ci/run checks.
     Ci,
@@ -126,6 +136,32 @@ enum BenchCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum FitCommand {
+    /// The crash predictor.
+    Crash {
+        /// Print the result and leave the source as it is.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum EvalCommand {
+    /// The crash predictor beside four baselines, on three legs.
+    Crash {
+        /// Leave the booted kernel (leg c) out.
+        #[arg(long)]
+        no_guest: bool,
+        /// A line for each run.
+        #[arg(long)]
+        runs: bool,
+        /// Other recordings in the format of `mem_oom`, all of them for testing.
+        #[arg(long)]
+        recordings: Option<PathBuf>,
+    },
+}
+
 fn main() -> ExitCode {
     match dispatch(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -162,6 +198,10 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Bench { command: BenchCommand::Kernel { repetitions } } => bench::kernel::bench(repetitions),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
+        Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),
+        Command::Eval { command: EvalCommand::Crash { no_guest, runs, recordings } } => {
+            crash::eval(&crash::EvalOptions { guest: !no_guest, each_run: runs, recordings })
+        }
         Command::Ci => ci::ci(),
         Command::Datactl { socket, command } => datactl::run(&socket, &command),
     }

@@ -8,11 +8,11 @@ pub const FEATURES: usize = 16;
 
 /// What each feature is called, in the order of [`Features::values`].
 pub const NAMES: [&str; FEATURES] = [
-    "pace of the fall, 1 s",
-    "pace of the fall, 3 s",
-    "pace of the fall, 10 s",
-    "steady fall for long enough",
-    "duration of the fall",
+    "end is near at this pace",
+    "end is far at this pace",
+    "end is near at the 10 s pace",
+    "fall is too young",
+    "fall is older than any before",
     "straightness of the fall",
     "growth without frees",
     "little left",
@@ -28,10 +28,14 @@ pub const NAMES: [&str; FEATURES] = [
 
 /// A time to exhaustion beyond this is as good as never.
 const FAR_S: f64 = 120.0;
+/// An end nearer than this is near.
+const NEAR_S: f64 = 12.0;
 /// A rise of this share of the memory over the lowest point ends a fall.
 const TURN: f64 = 0.02;
-/// How slowly a recovery is forgotten.
+/// How slowly a recovery, and how long the falls before it lasted, is forgotten.
 const RECOVERY_S: f64 = 20.0;
+/// Falls shorter than this are habit on any machine.
+const HABIT_S: f64 = 1.0;
 
 /// Running state behind the features; every update takes constant time.
 #[derive(Debug, Clone)]
@@ -47,6 +51,8 @@ pub struct Features {
     peak: f64,
     lowest: f64,
     recovery: f64,
+    /// How long falls last here before they turn.
+    habit_s: f64,
     /// Fading sums over a few seconds.
     allocated: f64,
     freed: f64,
@@ -56,6 +62,12 @@ pub struct Features {
     stall: f64,
     /// What the model weighs now.
     values: [f32; FEATURES],
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Features {
@@ -71,6 +83,7 @@ impl Features {
             peak: 0.0,
             lowest: 0.0,
             recovery: 0.0,
+            habit_s: 0.0,
             allocated: 0.0,
             freed: 0.0,
             reclaim_asked: 0.0,
@@ -134,9 +147,11 @@ impl Features {
     fn follow_fall(&mut self, headroom: f64, dt: f64) {
         self.recovery *= libm::exp(-dt / RECOVERY_S);
         self.recovery = self.recovery.max(headroom - self.lowest);
+        self.habit_s *= libm::exp(-dt / RECOVERY_S);
         let turned = headroom > self.lowest + TURN;
         let flat = self.short.line().slope > -0.001;
         if turned {
+            self.habit_s = self.habit_s.max(self.fall_s);
             self.peak = headroom;
             self.lowest = headroom;
             self.fall_s = 0.0;
@@ -166,11 +181,16 @@ impl Features {
     fn compute(&self, sample: &Sample, headroom: f64) -> [f32; FEATURES] {
         let lines = [self.short.line(), self.medium.line(), self.long.line()];
         let left = lines.map(|line| time_left(headroom, line.slope));
-        // Lindy's rule: a fall that has lasted for d goes on for another r with odds that grow with d/(d + r).
-        let lasting = libm::log(((self.fall_s + 0.1) / (self.fall_s + 0.1 + left[1])).max(1e-3));
+        // How long it has been falling at least as fast as now: what fell slowly before does not count.
+        let depth = (self.peak - headroom).max(0.0);
+        let steepest = lines[0].slope.min(lines[1].slope);
+        let age = if steepest < 0.0 { self.fall_s.min(depth / -steepest) } else { 0.0 };
+        // Lindy's rule: the odds that a fall goes on grow with its age, here in units of the local habit.
+        let seniority = libm::log((age + 0.05) / (3.0 * self.habit_s.max(HABIT_S)));
         let falling = lines[1].slope < 0.0;
         let churn = self.allocated + self.freed;
-        let net = if churn < 1.0 { 0.0 } else { (self.allocated - self.freed) / churn };
+        let noise = 0.01 * sample.total_pages as f64 + 1.0;
+        let net = (self.allocated - self.freed) / (churn + noise);
         let slowing =
             (lines[0].slope - lines[2].slope) / (lines[0].slope.abs() + lines[2].slope.abs() + 0.005);
         let asked = self.reclaim_asked;
@@ -178,21 +198,21 @@ impl Features {
         let orders = f64::from(sample.largest_free_order);
         let orders_left = time_left((orders - 3.0).max(0.0), self.blocks.line().slope);
         let values = [
-            pace(left[0]),
-            pace(left[1]),
-            pace(left[2]),
-            lasting + 3.0,
-            libm::log(1.0 + self.fall_s),
+            nearer_than(left[1], NEAR_S),
+            nearer_than(NEAR_S, left[1]),
+            nearer_than(left[2], 2.0 * NEAR_S),
+            (-seniority).max(0.0),
+            seniority.max(0.0),
             if falling { lines[1].straightness } else { -lines[1].straightness },
             net,
             -libm::log((headroom + 0.01).min(1.0)) - 1.0,
-            libm::log(1.0 + 10.0 * (self.peak - headroom).max(0.0)),
+            libm::log(1.0 + 10.0 * depth),
             libm::log(1.0 + 10.0 * self.recovery.max(0.0)),
             slowing,
             self.stall,
             libm::log(1.0 + self.failures) / 2.0,
             fruitless,
-            pace(orders_left),
+            nearer_than(orders_left, 2.0 * NEAR_S),
             f64::from(sample.fragmentation.max(0)) / 1000.0,
         ];
         values.map(|v| if v.is_finite() { v.clamp(-10.0, 10.0) as f32 } else { 0.0 })
@@ -204,7 +224,7 @@ fn time_left(level: f64, slope: f64) -> f64 {
     if slope >= 0.0 { FAR_S } else { (level / -slope).min(FAR_S) }
 }
 
-/// How soon, on a logarithmic scale: 0 for never, 1 for 44 s, 2 for 16 s, 3 for 6 s, 4 for 2 s.
-fn pace(seconds: f64) -> f64 {
-    libm::log(FAR_S / seconds.max(1.0))
+/// How many times (as a logarithm) nearer `seconds` is than `bound`; 0 when it is farther.
+fn nearer_than(seconds: f64, bound: f64) -> f64 {
+    libm::log(bound / seconds.clamp(0.5, FAR_S)).max(0.0)
 }
