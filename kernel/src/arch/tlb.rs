@@ -3,7 +3,7 @@
 use super::percpu::{self, this_cpu};
 use super::{apic, traps};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use x86_64::instructions::{interrupts, tlb};
+use x86_64::instructions::tlb;
 
 /// One shootdown at a time. Waiters keep interrupts on, so that they can serve the holder's.
 static TURN: spin::Mutex<()> = spin::Mutex::new(());
@@ -12,9 +12,9 @@ static PENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// Flushes the TLB of every CPU and returns when all have done so.
 ///
-/// Call with interrupts on and no lock held: another CPU may be asking the same of this one.
+/// Call with interrupts on and no lock held: another CPU may be asking the same of this one. (During boot, while
+/// nobody else asks, they may be off.)
 pub fn flush_everywhere() {
-    debug_assert!(interrupts::are_enabled() || percpu::count() == 1);
     let _turn = TURN.lock();
     let _stay = crate::tasks::no_preempt();
     let own = this_cpu().index;

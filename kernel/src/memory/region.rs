@@ -2,27 +2,24 @@
 //!
 //! The SLM pool is one: 256 MiB in one piece is not to be had on a machine of 512 MiB.
 
-use super::layout::REGIONS;
+use super::layout::{DEVICES, REGIONS};
+use super::ranges::Ranges;
 use super::{Access, OutOfMemory, frames, paging};
 use crate::arch::tlb;
-use crate::sync::IrqMutex;
 use alloc::vec::Vec;
 use mm::{Block, MAX_ORDER, MigrateType, PAGEBLOCK_ORDER};
 
 const GRANULE: u64 = 4096 << PAGEBLOCK_ORDER;
 
-/// Virtual ranges: the next never used, and those given back (address, bytes).
-struct Ranges {
-    next: u64,
-    free: Vec<(u64, u64)>,
-}
-
-static RANGES: IrqMutex<Ranges> = IrqMutex::new(Ranges { next: REGIONS, free: Vec::new() });
+static RANGES: Ranges = Ranges::new(REGIONS, DEVICES);
 
 /// Mapped, writable, zeroed memory.
 #[derive(Debug)]
 pub struct Region {
     start: u64,
+    /// Bytes of addresses, a multiple of 2 MiB.
+    taken: u64,
+    /// Bytes that are mapped.
     len: u64,
     blocks: Vec<Block>,
 }
@@ -34,7 +31,7 @@ impl Region {
         if frames::stats().free_bytes() < len {
             return Err(OutOfMemory { bytes });
         }
-        let mut region = Self { start: take_range(len), len: 0, blocks: Vec::new() };
+        let mut region = Self { start: RANGES.take(len)?, taken: len, len: 0, blocks: Vec::new() };
         // If this fails, dropping the region gives back what it got so far.
         while region.len < len {
             region.grow(len - region.len, bytes)?;
@@ -43,6 +40,7 @@ impl Region {
     }
 
     fn grow(&mut self, missing: u64, wanted: u64) -> Result<(), OutOfMemory> {
+        self.blocks.try_reserve(1).map_err(|_| OutOfMemory { bytes: wanted })?;
         let order = ((missing / 4096).ilog2() as usize).min(MAX_ORDER);
         let block = frames::alloc_at_most(order, MigrateType::Movable)?;
         if block.order < PAGEBLOCK_ORDER {
@@ -79,21 +77,6 @@ impl Drop for Region {
             tlb::flush_everywhere();
         }
         self.blocks.drain(..).for_each(frames::free);
-        RANGES.lock().free.push((self.start, self.len));
+        RANGES.give(self.start, self.taken);
     }
-}
-
-/// A virtual range of `len` bytes, aligned to 2 MiB.
-fn take_range(len: u64) -> u64 {
-    let mut ranges = RANGES.lock();
-    if let Some(at) = ranges.free.iter().position(|&(_, free)| free >= len) {
-        let (start, free) = ranges.free.swap_remove(at);
-        if free > len {
-            ranges.free.push((start + len, free - len));
-        }
-        return start;
-    }
-    let start = ranges.next;
-    ranges.next += len;
-    start
 }
