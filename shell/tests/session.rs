@@ -261,7 +261,10 @@ all          256.0 MiB  268435456
     machine.has_model = false;
     machine.loaded.replace(false);
     let printed = session(&machine, "slm status\r");
-    assert!(printed.contains("State         none (built without a model)\nAnswers       rules"), "{printed}");
+    assert!(
+        printed.contains("State         none (built without a model)\nAnswers       the rule engine"),
+        "{printed}"
+    );
 }
 
 #[test]
