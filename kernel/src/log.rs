@@ -61,6 +61,22 @@ pub struct Line {
 
 struct KernelLog;
 
+/// Keeps a line for `dmesg` that is not written to the terminal.
+pub fn note(arguments: fmt::Arguments<'_>) {
+    let nanos = crate::arch::time::uptime_nanos();
+    let mut entry = Entry { nanos, level: Level::Info as u8, len: 0, text: [0; LINE] };
+    let _ = entry.write_fmt(arguments);
+    RING.lock().push(entry);
+}
+
+impl Ring {
+    fn push(&mut self, entry: Entry) {
+        let at = self.written % LINES;
+        self.entries[at] = entry;
+        self.written += 1;
+    }
+}
+
 impl log::Log for KernelLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
@@ -76,10 +92,7 @@ impl log::Log for KernelLog {
         let _output = OUTPUT.lock();
         let text = entry.text();
         let _ = write!(Polled, "[{:5}.{:06}] {text}\r\n", nanos / 1_000_000_000, nanos / 1000 % 1_000_000);
-        let mut ring = RING.lock();
-        let at = ring.written % LINES;
-        ring.entries[at] = entry;
-        ring.written += 1;
+        RING.lock().push(entry);
     }
 
     fn flush(&self) {}

@@ -53,7 +53,9 @@ fn start_boot_cpu() -> Result<(), tasks::SpawnError> {
     arch::apic::init();
     let cpu = Cpu::init(arch::apic::id())?;
     arch::traps::init_boot_cpu();
-    tasks::adopt_idle(cpu)
+    tasks::adopt_idle(cpu)?;
+    cpu.publish();
+    Ok(())
 }
 
 /// The first thread: brings up the services, then the shell.

@@ -21,15 +21,14 @@ use crate::simd::choose::{Choice, Timing, choose};
 use crate::tokenizer::Tokenizer;
 use alloc::vec::Vec;
 
-/// Context that is set up where the caller does not say, if model and pool allow.
-pub const DEFAULT_CONTEXT: usize = 2048;
 /// Less context than this is not worth running (unless the model itself has less).
 pub const LEAST_CONTEXT: usize = 256;
 
 /// Wishes for [`Engine::load`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoadOptions {
-    /// Positions of the KV cache. `None`: [`DEFAULT_CONTEXT`], or the most that the pool holds.
+    /// Positions of the KV cache. `None`: the model's own context length, or as much of it as the pool holds
+    /// (at least [`LEAST_CONTEXT`]). Long contexts cost nothing at load: the cache is not zeroed.
     pub context: Option<usize>,
     /// The SIMD variant. `None`: the fastest one, by timing.
     pub variant: Option<Variant>,
@@ -191,7 +190,8 @@ impl<'p> Engine<'p> {
         let mut model = Llama::load(&gguf, config, &mut pool, parallel)?;
         let candidates = pool.take_unzeroed(Purpose::Activations, config.vocabulary)?;
         let context = context(&config, &options, &pool)?;
-        let history = pool.take(Purpose::KvCache, context)?;
+        // Both are written before they are read, at every position: see `cached` and `KvCache::new`.
+        let history = pool.take_unzeroed(Purpose::KvCache, context)?;
         model.add_cache(context, options.kv, &mut pool)?;
 
         let sample_rows = model.weights().layers.first().map(|layer| &layer.gate);
@@ -315,7 +315,7 @@ impl<'p> Engine<'p> {
         if stopped {
             done.stop = StopReason::Cancelled;
         } else if let Some(rest) = self.text.finish() {
-            let token = self.history.get(self.cached.saturating_sub(1)).copied().unwrap_or(0);
+            let token = self.history[..self.cached].last().copied().unwrap_or(0);
             sink(Piece { token, bytes: rest, origin: Origin::Model });
         }
         done.decode_ns = self.clock.now_ns().saturating_sub(prefilled);
@@ -369,7 +369,7 @@ fn context(config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> Result<us
             return Err(LoadError::BadContext { asked, limit: config.context });
         }
         Some(asked) => (asked, asked),
-        None => (DEFAULT_CONTEXT.min(config.context), LEAST_CONTEXT.min(config.context)),
+        None => (config.context, LEAST_CONTEXT.min(config.context)),
     };
     if fitting < least {
         let wanted = least.saturating_mul(each);

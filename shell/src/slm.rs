@@ -45,7 +45,7 @@ impl Default for SlmRequest {
 /// Who should answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlmBackendChoice {
-    /// The model if it is loaded, else the rule engine.
+    /// The model if it is loaded, else the rule engine; the rule engine too where its record is the whole answer.
     Auto,
     /// The model, or [`SlmError::NotLoaded`].
     Neural,

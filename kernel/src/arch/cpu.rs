@@ -51,6 +51,12 @@ fn detect() -> Features {
     }
 }
 
+/// Width of a physical address: 36 bits where CPUID does not say (SDM volume 3, 4.1.4), never more than 52.
+pub fn physical_address_bits() -> u32 {
+    let said = CpuId::new().get_processor_capacity_feature_info();
+    said.map_or(36, |info| u32::from(info.physical_address_bits())).clamp(32, 52)
+}
+
 /// Sets this CPU's control registers: write protection, FPU, global protections, extended state.
 pub fn configure() {
     let features = features();

@@ -3,7 +3,6 @@
 use crate::arch::extended_state;
 use crate::arch::segments::Segments;
 use crate::memory::{OutOfMemory, Stack, layout};
-use crate::sync::IrqMutex;
 use crate::tasks::Task;
 use alloc::boxed::Box;
 use conquer_once::spin::OnceCell;
@@ -67,8 +66,6 @@ pub(super) const OFFSET_FAULT_STATE: usize = core::mem::offset_of!(Cpu, fault_st
 /// Started CPUs, in order of index.
 static CPUS: [OnceCell<&'static Cpu>; MAX_CPUS] = [const { OnceCell::uninit() }; MAX_CPUS];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// Serialises registration.
-static REGISTER: IrqMutex<()> = IrqMutex::new(());
 
 impl Cpu {
     /// Makes the structure of the CPU that runs this, loads its descriptor tables and its GS base.
@@ -77,7 +74,7 @@ impl Cpu {
         let segments = Segments::new()?;
         let bytes = extended_state::area_size() as u64;
         let fault_state = extended_state::Area::new().ok_or(OutOfMemory { bytes })?;
-        let _registering = REGISTER.lock();
+        // CPUs are started one after the other, so this one's number is that of those published.
         let index = COUNT.load(Ordering::Relaxed);
         let cpu = Box::leak(Box::new(Cpu {
             this: core::ptr::null(),
@@ -107,9 +104,13 @@ impl Cpu {
         unsafe { (*cpu.segments.get()).load() };
         // Loading the segment registers clears the GS base, so this comes after.
         GsBase::write(VirtAddr::from_ptr(cpu));
-        CPUS[index].init_once(|| cpu);
-        COUNT.store(index + 1, Ordering::Release);
         Ok(cpu)
+    }
+
+    /// Lets the others know this CPU: it answers their interrupts and takes threads. Called by itself, last.
+    pub fn publish(&'static self) {
+        CPUS[self.index].init_once(|| self);
+        COUNT.store(self.index + 1, Ordering::Release);
     }
 
     /// The running task.

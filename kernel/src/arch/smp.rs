@@ -5,13 +5,15 @@ use super::{apic, cpu, time, traps};
 use crate::memory::{self, Access, Stack, layout};
 use crate::tasks::SpawnError;
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Physical page that the trampoline is copied to; below 1 MiB nothing else is used by the kernel.
 const TRAMPOLINE: u64 = 0x8000;
 
-/// How long a CPU may take to report.
-const PATIENCE_NANOS: u64 = 500_000_000;
+/// How long a CPU may take to run its first instructions.
+const PATIENCE_NANOS: u64 = 2_000_000_000;
+/// How long it may take from there until it runs threads.
+const SETUP_NANOS: u64 = 20_000_000_000;
 
 global_asm!(
     r#"
@@ -70,8 +72,18 @@ trampoline_end:
     base = const TRAMPOLINE,
 );
 
-/// CPUs that have reported.
-static REPORTED: AtomicU64 = AtomicU64::new(0);
+/// How far the CPU that is being started is: [`CALLED`] and the states behind it.
+static STATE: AtomicU8 = AtomicU8::new(IDLE);
+/// None is being started, or the last one was given up.
+const IDLE: u8 = 0;
+/// It has been told to start.
+const CALLED: u8 = 1;
+/// It runs the kernel's code.
+const ARRIVED: u8 = 2;
+/// It runs threads.
+const RUNNING: u8 = 3;
+/// It could not be set up, and has stopped itself.
+const FAILED: u8 = 4;
 
 /// Starts every CPU of `apic_ids` but this one. Returns how many run, this one included; one that does not
 /// answer is left out with a warning.
@@ -100,7 +112,7 @@ pub fn start(apic_ids: impl Iterator<Item = u32>) -> usize {
         match Stack::new() {
             Ok(stack) => {
                 parameter(layout::linker_address!(trampoline_stack), stack.top());
-                // It becomes the stack of that CPU's idle task, or stays with a CPU that may yet wake up.
+                // It becomes the stack of that CPU's idle task; one that does not answer keeps it.
                 core::mem::forget(stack);
             }
             Err(error) => {
@@ -108,49 +120,71 @@ pub fn start(apic_ids: impl Iterator<Item = u32>) -> usize {
                 continue;
             }
         }
-        if !start_one(id) {
-            log::warn!("SMP: CPU with APIC id {id} did not answer within {} ms", PATIENCE_NANOS / 1_000_000);
-        }
+        start_one(id);
     }
     memory::unmap(TRAMPOLINE, layout::PAGE);
+    // The page must be executable nowhere before it is written again.
+    super::tlb::flush_everywhere();
     percpu::count()
 }
 
 /// INIT, then STARTUP twice (Intel SDM volume 3, 9.4.4).
-fn start_one(id: u32) -> bool {
-    let before = REPORTED.load(Ordering::Acquire);
-    let arrived = || REPORTED.load(Ordering::Acquire) > before;
+fn start_one(id: u32) {
+    STATE.store(CALLED, Ordering::Release);
     apic::send_init(id);
     time::spin_nanos(1_000_000);
     for wait in [1_000_000, PATIENCE_NANOS] {
         apic::send_startup(id, (TRAMPOLINE >> 12) as u8);
-        let end = time::uptime_nanos() + wait;
-        while time::uptime_nanos() < end {
-            if arrived() {
-                return true;
-            }
-            core::hint::spin_loop();
+        if leaves(CALLED, wait) {
+            break;
         }
     }
-    arrived()
+    if STATE.compare_exchange(CALLED, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        // From here on it cannot arrive; INIT stops it where it is, before its stack is given to the next one.
+        apic::send_init(id);
+        time::spin_nanos(1_000_000);
+        log::warn!("SMP: CPU with APIC id {id} did not answer within {} ms", PATIENCE_NANOS / 1_000_000);
+    } else if !leaves(ARRIVED, SETUP_NANOS) {
+        panic!("CPU with APIC id {id} hangs in its set-up");
+    }
+}
+
+/// Waits until the state is another than `state`; says whether it became so.
+fn leaves(state: u8, nanos: u64) -> bool {
+    let end = time::uptime_nanos() + nanos;
+    loop {
+        if STATE.load(Ordering::Acquire) != state {
+            return true;
+        }
+        if time::uptime_nanos() >= end {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
 }
 
 /// A started CPU's first Rust code, on its idle stack.
 extern "C" fn enter() -> ! {
+    if STATE.compare_exchange(CALLED, ARRIVED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        super::halt_forever()
+    }
     traps::load();
     cpu::configure();
     apic::init_cpu();
     let started = Cpu::init(apic::id()).map_err(SpawnError::from).and_then(|cpu| {
         // Loading the segments changed none of the gates: the kernel's code selector is the same in every GDT.
-        crate::tasks::adopt_idle(cpu)
+        crate::tasks::adopt_idle(cpu)?;
+        cpu.publish();
+        Ok(())
     });
     match started {
         Ok(()) => {
-            REPORTED.fetch_add(1, Ordering::AcqRel);
+            STATE.store(RUNNING, Ordering::Release);
             crate::tasks::idle()
         }
         Err(error) => {
             log::warn!("SMP: a CPU stays off: {error}");
+            STATE.store(FAILED, Ordering::Release);
             super::halt_forever()
         }
     }

@@ -4,7 +4,7 @@ use super::percpu::{self, this_cpu};
 use super::{apic, traps};
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::VirtAddr;
-use x86_64::instructions::{interrupts, tlb};
+use x86_64::instructions::tlb;
 
 /// One shootdown at a time. The holder is never preempted, so that a waiter on its CPU cannot wait for ever; waiters
 /// keep interrupts on, so that they can serve the holder's.
@@ -16,7 +16,8 @@ const EVERYTHING: u64 = 0;
 
 /// Flushes the TLB of every CPU and returns when all have done so.
 ///
-/// Call with interrupts on and no lock held: another CPU may be asking the same of this one.
+/// Call with interrupts on and no lock held: another CPU may be asking the same of this one. (During boot, while
+/// nobody else asks, they may be off.)
 pub fn flush_everywhere() {
     shoot_down(EVERYTHING);
 }
@@ -27,7 +28,6 @@ pub fn flush_page_everywhere(virt: u64) {
 }
 
 fn shoot_down(page: u64) {
-    debug_assert!(interrupts::are_enabled() || percpu::count() == 1);
     let _stay = crate::tasks::no_preempt();
     let _turn = TURN.lock();
     PAGE.store(page, Ordering::Relaxed);

@@ -25,18 +25,22 @@ struct MapEntry {
     reserved: u32,
 }
 
+/// What the entry code has mapped.
+const MAPPED: u64 = 4 << 30;
+
 /// Reads the boot information at physical address `info` (Multiboot2 specification, 3.6).
 pub fn read(info: u64) -> Handover {
     // SAFETY: called once, by `boot::start`.
     let mut handover = Handover { map: unsafe { MemoryMap::new() }, rsdp: None, ramdisk: None };
     // SAFETY: the structure begins with its total size; GRUB puts it below 4 GiB.
     let total: u32 = unsafe { read_phys(info) };
-    let end = info + u64::from(total);
+    let end = (info + u64::from(total)).min(MAPPED);
     let mut at = info + 8;
     while at + 8 <= end {
         // SAFETY: `at..at + 8` lies inside the structure.
         let tag: Tag = unsafe { read_phys(at) };
-        if tag.kind == TAG_END || tag.size < 8 {
+        // One that does not fit ends the list: nothing behind it can be found.
+        if tag.kind == TAG_END || tag.size < 8 || at + u64::from(tag.size) > end {
             break;
         }
         read_tag(tag, at + 8, u64::from(tag.size) - 8, &mut handover);
@@ -72,8 +76,8 @@ fn read_tag(tag: Tag, body: u64, len: u64, handover: &mut Handover) {
             }
         }
         // The tag holds a copy of the RSDP; version 2 wins.
-        TAG_RSDP_1 if handover.rsdp.is_none() => handover.rsdp = Some(body),
-        TAG_RSDP_2 => handover.rsdp = Some(body),
+        TAG_RSDP_1 if len >= 20 && handover.rsdp.is_none() => handover.rsdp = Some(body),
+        TAG_RSDP_2 if len >= 36 => handover.rsdp = Some(body),
         _ => {}
     }
 }

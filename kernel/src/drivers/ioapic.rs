@@ -61,7 +61,8 @@ impl Controller {
 pub fn init(platform: &Platform) {
     let mut controllers = Vec::with_capacity(platform.ioapics.len());
     for ioapic in &platform.ioapics {
-        let registers = memory::map_device(ioapic.address.into(), 0x20).cast();
+        let Some(registers) = memory::map_device(ioapic.address.into(), 0x20) else { continue };
+        let registers = registers.as_ptr().cast();
         let mut controller = Controller { registers, first_gsi: ioapic.first_gsi, lines: 0 };
         controller.lines = (controller.read(VERSION) >> 16 & 0xff) + 1;
         for line in 0..controller.lines {

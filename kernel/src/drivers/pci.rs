@@ -84,10 +84,14 @@ impl Config {
             .iter()
             .find(|ecam| ecam.segment == segment && (ecam.first_bus..=ecam.last_bus).contains(&bus))?;
         let mapped = self.buses.lock().get(&(segment, bus)).copied();
-        let base = mapped.unwrap_or_else(|| {
-            let base = memory::map_device(ecam.base + (u64::from(bus) << 20), 1 << 20) as usize;
-            *self.buses.lock().entry((segment, bus)).or_insert(base)
-        });
+        let base = match mapped {
+            Some(base) => base,
+            None => {
+                let at = ecam.base.checked_add(u64::from(bus) << 20)?;
+                let base = memory::map_device(at, 1 << 20)?.as_ptr() as usize;
+                *self.buses.lock().entry((segment, bus)).or_insert(base)
+            }
+        };
         let function = usize::from(address.device()) << 15 | usize::from(address.function()) << 12;
         Some((base + function + usize::from(offset & 0xffc)) as *mut u32)
     }

@@ -7,6 +7,7 @@
 use super::acpi::Platform;
 use super::ioapic;
 use crate::arch::{apic, irq, time};
+use crate::boot;
 use crate::sync::IrqMutex;
 use crate::tasks::WaitQueue;
 use core::fmt;
@@ -240,6 +241,15 @@ impl fmt::Write for Terminal {
 
 impl shell::Console for Terminal {
     fn read_byte(&mut self) -> u8 {
+        // The shell reads for the first time when its first prompt stands.
+        static FIRST: AtomicBool = AtomicBool::new(true);
+        if FIRST.swap(false, Ordering::Relaxed) {
+            let micros = time::ticks_to_nanos(time::tsc() - boot::first_instruction_tsc()) / 1_000;
+            let (millis, micros) = (micros / 1_000, micros % 1_000);
+            crate::log::note(format_args!(
+                "Boot: first prompt {millis}.{micros:03} ms after the first instruction"
+            ));
+        }
         loop {
             if let Some(byte) = COM1.read(None) {
                 return byte;

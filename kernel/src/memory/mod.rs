@@ -16,6 +16,7 @@ pub use stack::{STACK_SIZE, Stack, is_guard as is_stack_guard};
 
 use crate::sync::IrqMutex;
 use bootloader_api::BootInfo;
+use core::ptr::NonNull;
 use layout::{DEVICES, DIRECT_MAP, PAGE};
 
 /// There is no memory for what was asked.
@@ -65,18 +66,24 @@ pub fn translate(virt: u64) -> Option<u64> {
     paging::translate(virt).map(|(phys, _)| phys)
 }
 
-/// Maps device registers, uncached, for ever. Null when there is no memory for page tables.
-pub fn map_device(phys: u64, len: u64) -> *mut u8 {
+/// Maps device registers, uncached, for ever. `None` when the address is none that this CPU has, or there is no memory
+/// for page tables; both are logged.
+pub fn map_device(phys: u64, len: u64) -> Option<NonNull<u8>> {
     static NEXT: IrqMutex<u64> = IrqMutex::new(DEVICES);
-    let (first, end) = (phys / PAGE * PAGE, phys.saturating_add(len).next_multiple_of(PAGE));
+    let limit = 1u64 << crate::arch::cpu::physical_address_bits();
+    let Some(end) = phys.checked_add(len).filter(|&end| end <= limit) else {
+        log::error!("MM: there cannot be a device at {phys:#x}");
+        return None;
+    };
+    let (first, end) = (phys / PAGE * PAGE, end.next_multiple_of(PAGE));
     let mut next = NEXT.lock();
     if let Err(error) = paging::map(*next, first, end - first, Access::Device) {
         log::error!("MM: cannot map the device at {phys:#x}: {error}");
-        return core::ptr::null_mut();
+        return None;
     }
     let at = *next + (phys - first);
     *next += end - first;
-    at as *mut u8
+    NonNull::new(at as *mut u8)
 }
 
 /// Makes sure that physical memory the firmware left tables in is readable at the direct map, and returns its

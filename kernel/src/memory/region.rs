@@ -40,6 +40,7 @@ impl Region {
     }
 
     fn grow(&mut self, missing: u64, wanted: u64) -> Result<(), OutOfMemory> {
+        self.blocks.try_reserve(1).map_err(|_| OutOfMemory { bytes: wanted })?;
         let order = ((missing / 4096).ilog2() as usize).min(MAX_ORDER);
         let block = frames::alloc_at_most(order, MigrateType::Movable)?;
         if block.order < PAGEBLOCK_ORDER {

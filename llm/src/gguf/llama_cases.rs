@@ -168,6 +168,45 @@ macro_rules! error {
     };
 }
 
+/// Every file that `test_handcrafted_file` of llama.cpp (in llama-cpp-python 0.3.36) goes through, which is every
+/// value of `handcrafted_file_type`, in its order.
+const NAMES: [&str; 34] = [
+    "HEADER_BAD_MAGIC",
+    "HEADER_BAD_VERSION_0",
+    "HEADER_BAD_VERSION_1",
+    "HEADER_BAD_VERSION_FUTURE",
+    "HEADER_BAD_N_KV",
+    "HEADER_BAD_N_TENSORS",
+    "HEADER_EMPTY",
+    "KV_BAD_KEY_SIZE",
+    "KV_EMPTY_KEY",
+    "KV_BAD_TYPE",
+    "KV_DUPLICATE_KEY",
+    "KV_BAD_ALIGN",
+    "KV_WRONG_TYPE_ALIGN",
+    "KV_SUCCESS",
+    "TENSORS_BAD_NAME_SIZE",
+    "TENSORS_BAD_N_DIMS",
+    "TENSORS_BAD_SHAPE",
+    "TENSORS_ZERO_DIM",
+    "TENSORS_NE_TOO_BIG",
+    "TENSORS_NBYTES_TOO_BIG",
+    "TENSORS_NBYTES_PAD_WRAP",
+    "TENSORS_BAD_TYPE",
+    "TENSORS_BAD_OFFSET",
+    "TENSORS_DUPLICATE_NAME",
+    "TENSORS_BAD_ALIGN",
+    "TENSORS_INCONSISTENT_ALIGN",
+    "TENSORS_SUCCESS",
+    "TENSORS_CUSTOM_ALIGN",
+    "DATA_NOT_ENOUGH_DATA",
+    "DATA_BAD_ALIGN",
+    "DATA_INCONSISTENT_ALIGN",
+    "DATA_MEM_SIZE_OVERFLOW",
+    "DATA_SUCCESS",
+    "DATA_CUSTOM_ALIGN",
+];
+
 #[test]
 fn every_case_of_llama_cpp() {
     use GgufError::*;
@@ -286,6 +325,18 @@ fn every_case_of_llama_cpp() {
             error!(ShapeOverflow { .. }),
         ),
         (
+            // 2^64 - 16 bytes: rounding that up to the alignment would wrap to 0.
+            "TENSORS_NBYTES_PAD_WRAP",
+            {
+                let mut parts = kv();
+                let dims = vec![4, (1 << 30) - 1, (1 << 30) + 1];
+                let (name, kind) = ("my_tensor_0".into(), GgmlType::F32.id());
+                parts.infos.push(Info { name, n_dims: None, dims, kind, offset: None });
+                parts
+            },
+            error!(ShapeOverflow { .. }),
+        ),
+        (
             "TENSORS_BAD_TYPE",
             each_info(tensors(), |_, info| info.kind = 43),
             error!(UnknownType { id: 43, .. }),
@@ -321,7 +372,7 @@ fn every_case_of_llama_cpp() {
         ),
         ("DATA_SUCCESS", tensors(), ok),
         ("DATA_CUSTOM_ALIGN", aligned(tensors(), ValueKind::U32, 1), ok),
-        // Not in that list, but of the same family:
+        // Not in that list (neither are KV_BAD_VALUE_SIZE and the two with brackets), but of the same family:
         ("HEADER big-endian", Parts { version: 3u32.swap_bytes(), ..header() }, error!(BigEndian)),
         (
             "2^63 dimensions",
@@ -351,6 +402,8 @@ fn every_case_of_llama_cpp() {
             error!(BadTensorName { .. }),
         ),
     ];
+    let missing: Vec<_> = NAMES.iter().filter(|name| !cases.iter().any(|case| case.0 == **name)).collect();
+    assert!(missing.is_empty(), "no case for {missing:?}");
     for (name, parts, expected) in &cases {
         let (file, offsets) = build(parts);
         let answer = Gguf::parse(&file);

@@ -1,6 +1,8 @@
 //! Where the model file and the golden data are.
 #![allow(dead_code)]
 
+pub mod tiny;
+
 use llm::gguf::{GgmlType, Gguf, Value, write::GgufWriter};
 use llm::quant::{self, float};
 use std::fs::{self, File, OpenOptions};

@@ -105,7 +105,8 @@ fn read_u16(register: Register) -> u16 {
         // SAFETY: a power register that the firmware's tables name.
         Register::Port(port) => unsafe { Port::new(port).read() },
         // SAFETY: as above; the mapping is as long as the access.
-        Register::Memory(address) => unsafe { memory::map_device(address, 2).cast::<u16>().read_volatile() },
+        Register::Memory(address) => memory::map_device(address, 2)
+            .map_or(0, |register| unsafe { register.as_ptr().cast::<u16>().read_volatile() }),
         Register::PciConfig { .. } => 0,
     }
 }
@@ -114,10 +115,12 @@ fn write_u16(register: Register, value: u16) {
     match register {
         // SAFETY: a power register that the firmware's tables name.
         Register::Port(port) => unsafe { Port::new(port).write(value) },
-        // SAFETY: as above; the mapping is as long as the access.
-        Register::Memory(address) => unsafe {
-            memory::map_device(address, 2).cast::<u16>().write_volatile(value)
-        },
+        Register::Memory(address) => {
+            if let Some(register) = memory::map_device(address, 2) {
+                // SAFETY: as above; the mapping is as long as the access.
+                unsafe { register.as_ptr().cast::<u16>().write_volatile(value) }
+            }
+        }
         Register::PciConfig { .. } => {}
     }
 }
@@ -126,8 +129,12 @@ fn write_u8(register: Register, value: u8) {
     match register {
         // SAFETY: a reset or sleep register that the firmware's tables name.
         Register::Port(port) => unsafe { Port::new(port).write(value) },
-        // SAFETY: as above; the mapping is as long as the access.
-        Register::Memory(address) => unsafe { memory::map_device(address, 1).write_volatile(value) },
+        Register::Memory(address) => {
+            if let Some(register) = memory::map_device(address, 1) {
+                // SAFETY: as above; the mapping is as long as the access.
+                unsafe { register.as_ptr().write_volatile(value) }
+            }
+        }
         Register::PciConfig { device, function, offset } => {
             pci::write_byte(pci_types::PciAddress::new(0, 0, device, function), offset, value);
         }

@@ -125,6 +125,11 @@ pub fn query(
         (SlmBackendChoice::Neural, Some(reason)) => Err(SlmError::NotLoaded { reason: String::from(reason) }),
         (SlmBackendChoice::Rules, _) => answer_by_rules(request, "asked for", sink),
         (SlmBackendChoice::Auto, Some(_)) => answer_by_rules(request, "the model is not loaded", sink),
+        // Where a record is the whole answer the model would add nothing true, so it is not asked.
+        #[cfg(feature = "llm")]
+        (SlmBackendChoice::Auto, None) if plan_is_complete(&request.question) => {
+            answer_by_rules(request, "the record is the whole answer", sink)
+        }
         #[cfg(feature = "llm")]
         (choice, None) => {
             let why = if choice == SlmBackendChoice::Auto { "the model is loaded" } else { "asked for" };
@@ -135,6 +140,11 @@ pub fn query(
         #[cfg(not(feature = "llm"))]
         (_, None) => answer_by_rules(request, "the model is not loaded", sink),
     }
+}
+
+#[cfg(feature = "llm")]
+fn plan_is_complete(question: &str) -> bool {
+    llm::answer::plan(question, &shell::commands::command_help()).is_complete()
 }
 
 fn answer_by_rules(

@@ -139,9 +139,21 @@ fn try_open() -> Result<Model, SlmError> {
     // there `load` either moves the borrow into the engine or drops it.
     let memory: &'static mut [u8] =
         unsafe { core::slice::from_raw_parts_mut(memory.as_mut_ptr(), memory.len()) };
-    let engine = Engine::load(gguf, Pool::new(memory), &WORKERS, &KernelClock, LoadOptions::default())
+    let options = LoadOptions { context: context()?, ..LoadOptions::default() };
+    let engine = Engine::load(gguf, Pool::new(memory), &WORKERS, &KernelClock, options)
         .map_err(|error| SlmError::Load(error.to_string()))?;
     Ok(Model { engine, template: Template::from_gguf(&gguf), _pool: region })
+}
+
+/// Tokens of context that the command line asks for; `None` for as many as the model and the pool allow.
+fn context() -> Result<Option<usize>, SlmError> {
+    let Some(text) = boot::option("slm.ctx") else { return Ok(None) };
+    match text.parse() {
+        Ok(tokens) => Ok(Some(tokens)),
+        Err(_) => Err(SlmError::Load(alloc::format!(
+            "slm.ctx={text}: give a number of tokens, such as slm.ctx=2048"
+        ))),
+    }
 }
 
 /// Memory for the run: what was asked for, or what is there.

@@ -21,7 +21,11 @@ pub const QUERY: Command = Command {
     usage: "slm query \"QUESTION\" [--max-tokens N] [--backend auto|neural|rules] [--temp T] [--seed S] [--top-k K] [--top-p P] [--repeat-penalty R] [--verbose] [--json]",
     options: &[
         value("max-tokens", "N", "Longest answer in tokens, 1 to 100000; 64 unless given."),
-        value("backend", "auto|neural|rules", "Who answers; auto: the model if it is loaded."),
+        value(
+            "backend",
+            "auto|neural|rules",
+            "Who answers; auto: the model if it is loaded, and the rules where a record is the whole answer.",
+        ),
         value("temp", "T", "Temperature, 0 to 10; 0, the default, always takes the likeliest token."),
         value("seed", "S", "Seed of the choice if T is above 0; the same seed gives the same answer."),
         value("top-k", "K", "Choose among the K likeliest tokens; 0: all; 40 unless given."),

@@ -41,8 +41,11 @@ fn as_text(status: &SlmStatus) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
     let why = reason(status).map_or_else(String::new, |reason| format!(" ({reason})"));
     lines.push(("State", format!("{}{why}", status.state.name())));
-    let backend = if status.state == SlmState::Loaded { "neural" } else { "rules" };
-    lines.push(("Answers", format!("{backend}, unless --backend says otherwise")));
+    let answers = match status.state {
+        SlmState::Loaded => "neural; the rule engine where a record is the whole answer, or by --backend",
+        _ => "the rule engine",
+    };
+    lines.push(("Answers", answers.into()));
     if let Some(model) = &status.model {
         model_lines(model, &mut lines);
     }
