@@ -118,11 +118,19 @@ impl<'m> Buddy<'m> {
     /// # Errors
     /// No block is that large, too little memory is free, or what is free lies in smaller blocks.
     pub fn alloc(&mut self, order: usize, kind: MigrateType) -> Result<Block, AllocError> {
-        let found = if order > MAX_ORDER { None } else { self.find(order, kind) };
-        let Some((index, found_order, group)) = found else {
+        self.try_alloc(order, kind).ok_or_else(|| {
             self.failures += 1;
-            return Err(self.refusal(order));
-        };
+            self.refusal(order)
+        })
+    }
+
+    /// [`alloc`](Self::alloc) without a reason, and without counting a failure.
+    #[inline]
+    pub(crate) fn try_alloc(&mut self, order: usize, kind: MigrateType) -> Option<Block> {
+        if order > MAX_ORDER {
+            return None;
+        }
+        let (index, found_order, group) = self.find(order, kind)?;
         let pfn = self.first_pfn + u64::from(index);
         self.lists.unlink(self.frames, index, group);
         let rest = match group {
@@ -142,7 +150,7 @@ impl<'m> Buddy<'m> {
         self.free -= 1 << order;
         self.allocs += 1;
         self.allocated_frames += 1 << order;
-        Ok(Block { pfn, order })
+        Some(Block { pfn, order })
     }
 
     /// Allocates the largest block that is free and not above `order`: for pools that may be made of several pieces.
@@ -273,10 +281,10 @@ impl<'m> Buddy<'m> {
         self.lists.largest_order()
     }
 
-    /// Whether a block of `order` is there, and `floor` frames stay free without it.
-    pub(crate) fn may_serve(&self, order: usize, floor: u64) -> bool {
-        self.largest_free_order() >= Some(order)
-            && self.free >= floor.saturating_add(1 << order.min(MAX_ORDER))
+    /// Whether `floor` frames stay free without a block of `order`.
+    #[inline]
+    pub(crate) fn has_above(&self, order: usize, floor: u64) -> bool {
+        self.free >= floor.saturating_add(1 << order.min(MAX_ORDER))
     }
 
     /// The frames that this allocator has metadata for, managed or reserved.
@@ -331,7 +339,12 @@ impl<'m> Buddy<'m> {
             }
         }
         let index = self.index(at);
-        self.lists.push(self.frames, index, order, group);
+        // Lower blocks are allocated first, as far as that costs nothing: use stays together at one end.
+        if index > self.lists.front(order, group) {
+            self.lists.push_back(self.frames, index, order, group);
+        } else {
+            self.lists.push(self.frames, index, order, group);
+        }
     }
 
     fn group(&self, pfn: u64, order: usize) -> Group {

@@ -76,11 +76,11 @@ pub struct CacheStats {
 }
 
 impl CpuCache {
-    /// An empty cache for a machine with this many frames. The batch is Linux's, a 4096th of memory, but at most
-    /// [`MAX_BATCH`]; the cache holds up to six batches of each type.
+    /// An empty cache for a machine with this many frames. The batch is a 1024th of memory, but at most
+    /// [`MAX_BATCH`] (Linux: a 4096th, up to 64); the cache holds up to six batches of each type.
     #[must_use]
     pub const fn new(total_frames: u64) -> Self {
-        let share = total_frames / 4096;
+        let share = total_frames / 1024;
         let batch = if share > MAX_BATCH as u64 {
             MAX_BATCH
         } else if share == 0 {
@@ -193,17 +193,6 @@ impl CpuCache {
 }
 
 impl Zones<'_> {
-    /// Fills `frames` with single frames while a zone stays above its low mark; how many.
-    fn fill(&mut self, frames: &mut [u64], kind: MigrateType) -> usize {
-        let mut count = 0;
-        for slot in frames {
-            let Some(pfn) = self.alloc_above_low(kind) else { break };
-            *slot = pfn;
-            count += 1;
-        }
-        count
-    }
-
     /// Takes the frames that a cache gave up.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ fn no_frame_is_lost_or_given_twice() {
         if let Some(drained) = cache.free(pfn, Movable) {
             zones.free_drained(drained).unwrap();
         }
-        assert!(cache.held() <= 6 * 16);
+        assert!(cache.held() <= 6 * 32);
     }
     assert_eq!(boot.total_frames, zones.free_frames() + cache.held());
     let held = cache.held();
@@ -91,7 +91,7 @@ fn a_foreign_frame_is_found_when_drained_and_harms_no_other() {
 
 #[test]
 fn the_batch_follows_memory() {
-    for (frames, batch) in [(0, 1), (4096, 1), (1 << 16, 16), (1 << 18, 32), (u64::MAX, 32)] {
+    for (frames, batch) in [(0, 1), (4096, 4), (1 << 14, 16), (1 << 18, 32), (u64::MAX, 32)] {
         assert_eq!(CpuCache::new(frames).batch, batch);
     }
 }

@@ -23,30 +23,55 @@ impl Group {
 }
 
 /// Invariants: every linked frame is the head of a free block of the list's order; `counts` are the lengths;
+/// `first` and `last` are `NIL` together;
 /// bit `o` of `present[g]` is set exactly when list `o` of group `g` is not empty.
 pub(crate) struct FreeLists {
     first: [[u32; ORDERS]; GROUPS],
+    last: [[u32; ORDERS]; GROUPS],
     counts: [[u32; ORDERS]; GROUPS],
     present: [u32; GROUPS],
 }
 
 impl FreeLists {
     pub(crate) const fn new() -> Self {
-        Self { first: [[NIL; ORDERS]; GROUPS], counts: [[0; ORDERS]; GROUPS], present: [0; GROUPS] }
+        Self {
+            first: [[NIL; ORDERS]; GROUPS],
+            last: [[NIL; ORDERS]; GROUPS],
+            counts: [[0; ORDERS]; GROUPS],
+            present: [0; GROUPS],
+        }
     }
 
-    /// Puts the block whose first frame is `index` on its list and marks it free.
+    /// Puts the block whose first frame is `index` at the front of its list, to be allocated next, and marks it free.
+    #[inline]
     pub(crate) fn push(&mut self, frames: &mut [Frame], index: u32, order: usize, group: Group) {
         let g = group.index();
         let next = self.first[g][order];
-        if next != NIL {
-            frames[next as usize].prev = index;
+        match next {
+            NIL => self.last[g][order] = index,
+            next => frames[next as usize].prev = index,
         }
-        let frame = &mut frames[index as usize];
-        frame.next = next;
-        frame.prev = NIL;
-        frame.mark_free(order);
         self.first[g][order] = index;
+        self.link(frames, index, order, g, (NIL, next));
+    }
+
+    /// As [`push`](Self::push), but at the back, to be allocated last.
+    #[inline]
+    pub(crate) fn push_back(&mut self, frames: &mut [Frame], index: u32, order: usize, group: Group) {
+        let g = group.index();
+        let prev = self.last[g][order];
+        match prev {
+            NIL => self.first[g][order] = index,
+            prev => frames[prev as usize].next = index,
+        }
+        self.last[g][order] = index;
+        self.link(frames, index, order, g, (prev, NIL));
+    }
+
+    fn link(&mut self, frames: &mut [Frame], index: u32, order: usize, g: usize, (prev, next): (u32, u32)) {
+        let frame = &mut frames[index as usize];
+        (frame.prev, frame.next) = (prev, next);
+        frame.mark_free(order);
         self.counts[g][order] += 1;
         self.present[g] |= 1 << order;
     }
@@ -56,13 +81,13 @@ impl FreeLists {
         let g = group.index();
         let Frame { next, prev, .. } = frames[index as usize];
         let order = frames[index as usize].order();
-        if next != NIL {
-            frames[next as usize].prev = prev;
+        match next {
+            NIL => self.last[g][order] = prev,
+            next => frames[next as usize].prev = prev,
         }
-        if prev == NIL {
-            self.first[g][order] = next;
-        } else {
-            frames[prev as usize].next = next;
+        match prev {
+            NIL => self.first[g][order] = next,
+            prev => frames[prev as usize].next = next,
         }
         frames[index as usize].clear_head();
         self.counts[g][order] -= 1;
@@ -81,6 +106,11 @@ impl FreeLists {
     pub(crate) fn largest(&self, order: usize, group: Group) -> Option<(u32, usize)> {
         let found = self.present[group.index()] & (u32::MAX << order);
         (found != 0).then(|| self.first_of(group, found.ilog2() as usize))
+    }
+
+    /// First frame of the block that is allocated next from this list; `u32::MAX` when it is empty.
+    pub(crate) fn front(&self, order: usize, group: Group) -> u32 {
+        self.first[group.index()][order]
     }
 
     fn first_of(&self, group: Group, order: usize) -> (u32, usize) {

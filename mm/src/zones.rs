@@ -155,8 +155,8 @@ impl<'m> Zones<'m> {
                 let Zone { buddy, watermarks, .. } = &mut self.zones[index];
                 let mark = if deep { reserve.floor(order, watermarks.min) } else { watermarks.low };
                 let protection = if reserve == Reserve::None { protection } else { 0 };
-                if buddy.may_serve(order, mark + protection)
-                    && let Ok(block) = buddy.alloc(order, kind)
+                if buddy.has_above(order, mark + protection)
+                    && let Some(block) = buddy.try_alloc(order, kind)
                 {
                     return Ok(block);
                 }
@@ -176,7 +176,8 @@ impl<'m> Zones<'m> {
         loop {
             let room = (0..2).any(|index| {
                 let mark = self.zones[index].watermarks.min + self.protection(index, ZoneKind::Normal);
-                self.zones[index].buddy.may_serve(order, mark)
+                let buddy = &self.zones[index].buddy;
+                buddy.largest_free_order() >= Some(order) && buddy.has_above(order, mark)
             });
             if room || order == 0 {
                 return self.alloc(order, kind, Reserve::None);
@@ -185,13 +186,21 @@ impl<'m> Zones<'m> {
         }
     }
 
-    /// A single frame from a zone that stays above its low mark.
-    pub(crate) fn alloc_above_low(&mut self, kind: MigrateType) -> Option<u64> {
-        (0..2).rev().find_map(|index| {
+    /// Fills `frames` with single frames while a zone stays above its low mark; how many.
+    pub(crate) fn fill(&mut self, frames: &mut [u64], kind: MigrateType) -> usize {
+        let mut count = 0;
+        for index in [1, 0] {
             let mark = self.zones[index].watermarks.low + self.protection(index, ZoneKind::Normal);
             let buddy = &mut self.zones[index].buddy;
-            if buddy.may_serve(0, mark) { buddy.alloc(0, kind).ok().map(|block| block.pfn) } else { None }
-        })
+            while let Some(slot) = frames.get_mut(count)
+                && buddy.has_above(0, mark)
+                && let Some(block) = buddy.try_alloc(0, kind)
+            {
+                *slot = block.pfn;
+                count += 1;
+            }
+        }
+        count
     }
 
     fn protection(&self, index: usize, highest: ZoneKind) -> u64 {
@@ -255,7 +264,7 @@ impl<'m> Zones<'m> {
         Stats { failures: self.refused, ..dma32.plus(&normal) }
     }
 
-    /// The counters of one zone.
+    /// The counters of one zone. Its `failures` stay 0: it is the zones together that refuse.
     #[must_use]
     pub fn zone_stats(&self, zone: ZoneKind) -> Stats {
         self.zones[zone as usize].buddy.stats()
