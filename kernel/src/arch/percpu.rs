@@ -2,12 +2,14 @@
 
 use crate::arch::extended_state;
 use crate::arch::segments::Segments;
-use crate::memory::{OutOfMemory, Stack, layout};
+use crate::memory::{OutOfMemory, Stack, frames, layout};
+use crate::sync::IrqMutex;
 use crate::tasks::Task;
 use alloc::boxed::Box;
 use conquer_once::spin::OnceCell;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use mm::CpuCache;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::GsBase;
 
@@ -49,6 +51,8 @@ pub struct Cpu {
     pub switches: AtomicU64,
     /// Has yet to flush its TLB (`arch::tlb`).
     pub(super) flush_pending: AtomicBool,
+    /// Free frames that this CPU keeps for itself.
+    pub frame_cache: IrqMutex<CpuCache>,
     /// Upper bound of the time between timer interrupts, in nanoseconds (lowered by the red-zone test).
     pub tick_cap: AtomicU64,
 }
@@ -75,6 +79,7 @@ impl Cpu {
         let bytes = extended_state::area_size() as u64;
         let fault_state = extended_state::Area::new().ok_or(OutOfMemory { bytes })?;
         // CPUs are started one after the other, so this one's number is that of those published.
+        let total_frames = frames::stats().total_frames;
         let index = COUNT.load(Ordering::Relaxed);
         let cpu = Box::leak(Box::new(Cpu {
             this: core::ptr::null(),
@@ -93,6 +98,7 @@ impl Cpu {
             interrupts: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             flush_pending: AtomicBool::new(false),
+            frame_cache: IrqMutex::new(CpuCache::new(total_frames)),
             tick_cap: AtomicU64::new(u64::MAX),
         }));
         cpu.this = cpu;

@@ -1,10 +1,13 @@
-//! Page frames: a bump allocator until the page tables stand, then the buddy allocator over all memory.
+//! Page frames: a bump allocator until the page tables stand, then two zones of buddy allocators over all memory, with
+//! a cache of single frames before them on every CPU.
 
 use super::layout::PAGE;
 use super::{OutOfMemory, direct};
+use crate::arch::percpu;
 use crate::sync::IrqMutex;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
-use mm::{Block, Buddy, Frame, MigrateType, Stats};
+use core::ops::Range;
+use mm::{Block, Frame, FreeError, MigrateType, Pressure, Reserve, Stats, ZoneKind, Zones};
 
 /// Nothing below is handed out: firmware tables, and the trampoline that starts CPUs.
 const FIRST_USED: u64 = 1 << 20;
@@ -18,7 +21,7 @@ enum Frames {
     /// Frames are taken from the end of one region: `start..cursor` is free.
     Early { start: u64, cursor: u64 },
     /// The real allocator.
-    Buddy(Buddy<'static>),
+    Zones(Zones<'static>),
 }
 
 static FRAMES: IrqMutex<Frames> = IrqMutex::new(Frames::Nothing);
@@ -38,8 +41,8 @@ fn usable_part(region: &MemoryRegion) -> Option<(u64, u64)> {
     (region.kind == MemoryRegionKind::Usable && start < end).then_some((start, end))
 }
 
-/// Hands all memory that is left to the buddy allocator.
-pub fn init_buddy(regions: &[MemoryRegion]) -> Result<(), OutOfMemory> {
+/// Hands all memory that is left to the zones.
+pub fn init_zones(regions: &[MemoryRegion]) -> Result<(), OutOfMemory> {
     let end = regions.iter().filter_map(usable_part).map(|(_, end)| end).max().unwrap_or(FIRST_USED);
     let count = ((end - FIRST_USED) / PAGE) as usize;
     let bytes = (count * size_of::<Frame>()).next_multiple_of(PAGE as usize) as u64;
@@ -55,14 +58,14 @@ pub fn init_buddy(regions: &[MemoryRegion]) -> Result<(), OutOfMemory> {
         table_memory.write_bytes(0, bytes as usize);
         core::slice::from_raw_parts_mut(table_memory.cast::<Frame>(), count)
     };
-    let mut buddy = Buddy::new(metadata, FIRST_USED / PAGE);
+    let mut zones = Zones::new(metadata, FIRST_USED / PAGE);
     for (start, end) in regions.iter().filter_map(usable_part) {
         let end = if (start..end).contains(&early_start) { table } else { end };
-        if let Err(error) = buddy.add_free(start / PAGE, (end - start) / PAGE) {
+        if let Err(error) = zones.add_free(start / PAGE, (end - start) / PAGE) {
             log::warn!("MM: {} KiB at {start:#x} stay unused: {error}", (end - start) >> 10);
         }
     }
-    *frames = Frames::Buddy(buddy);
+    *frames = Frames::Zones(zones);
     Ok(())
 }
 
@@ -77,43 +80,117 @@ pub fn table() -> Result<u64, OutOfMemory> {
             *cursor -= PAGE;
             *cursor
         }
-        Frames::Buddy(buddy) => buddy.alloc(0, MigrateType::Unmovable)?.address(),
+        Frames::Zones(zones) => zones.alloc(0, MigrateType::Unmovable, Reserve::Emergency)?.address(),
     };
     // SAFETY: a frame of ours, in the direct map.
     unsafe { direct(address).write_bytes(0, PAGE as usize) };
     Ok(address)
 }
 
-/// A block of `1 << order` frames.
+/// A block of `1 << order` frames, for callers that may be told that there is none.
 pub fn alloc(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
-    with_buddy(|buddy| Ok(buddy.alloc(order, kind)?)).unwrap_or(Err(OutOfMemory { bytes: PAGE << order }))
+    alloc_from(order, kind, Reserve::None)
+}
+
+/// As [`alloc`], from the emergency reserve too: for the kernel's own needs, without which nothing can be freed.
+pub fn alloc_emergency(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
+    alloc_from(order, kind, Reserve::Emergency)
+}
+
+fn alloc_from(order: usize, kind: MigrateType, reserve: Reserve) -> Result<Block, OutOfMemory> {
+    if order > 0 || !percpu::is_ready() {
+        return with_zones(|zones| Ok(zones.alloc(order, kind, reserve)?))
+            .unwrap_or(Err(OutOfMemory { bytes: PAGE << order }));
+    }
+    // Lock order: a CPU's cache, then the zones.
+    let mut cache = percpu::this_cpu().frame_cache.lock();
+    let pfn = match cache.alloc(kind) {
+        Some(pfn) => pfn,
+        None => with_zones(|zones| Ok(cache.refill(zones, kind, reserve)?))
+            .unwrap_or(Err(OutOfMemory { bytes: PAGE }))?,
+    };
+    Ok(Block { pfn, order: 0 })
 }
 
 /// The largest free block of at most `order`.
 pub fn alloc_at_most(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
-    with_buddy(|buddy| Ok(buddy.alloc_at_most(order, kind)?)).unwrap_or(Err(OutOfMemory { bytes: PAGE }))
+    with_zones(|zones| Ok(zones.alloc_at_most(order, kind)?)).unwrap_or(Err(OutOfMemory { bytes: PAGE }))
 }
 
 /// Gives a block back. A wrong block is refused, reported, and leaks; it never corrupts the lists.
 pub fn free(block: Block) {
-    if let Some(Err(error)) = with_buddy(|buddy| buddy.free(block.pfn, block.order)) {
+    report(block, with_zones(|zones| zones.free(block.pfn, block.order)));
+}
+
+/// Gives a single frame back that was allocated as `kind`: it stays with this CPU for the next one who needs one.
+pub fn free_frame(pfn: u64, kind: MigrateType) {
+    if !percpu::is_ready() {
+        return free(Block { pfn, order: 0 });
+    }
+    let mut cache = percpu::this_cpu().frame_cache.lock();
+    if let Some(drained) = cache.free(pfn, kind) {
+        report(Block { pfn, order: 0 }, with_zones(|zones| zones.free_drained(drained)));
+    }
+}
+
+fn report(block: Block, result: Option<Result<(), FreeError>>) {
+    if let Some(Err(error)) = result {
         log::error!("MM: refused to free frame {:#x} of order {}: {error}", block.pfn, block.order);
     }
 }
 
+/// Gives the frames that the CPUs keep back to the zones; how many.
+pub fn drain_caches() -> u64 {
+    percpu::all()
+        .map(|cpu| {
+            let mut cache = cpu.frame_cache.lock();
+            match with_zones(|zones| cache.drain_all(zones)) {
+                Some(Ok(count)) => count,
+                Some(Err(error)) => {
+                    log::error!("MM: a CPU kept a frame that is not its own: {error}");
+                    0
+                }
+                None => 0,
+            }
+        })
+        .sum()
+}
+
 /// The numbers of the first frame and of the one behind the last.
-pub fn span() -> core::ops::Range<u64> {
-    with_buddy(|buddy| buddy.span()).unwrap_or(0..0)
+pub fn span() -> Range<u64> {
+    with_zones(|zones| {
+        let [low, high] = ZoneKind::ALL.map(|zone| zones.buddy(zone).span());
+        low.start..high.end.max(low.end)
+    })
+    .unwrap_or(0..0)
 }
 
-/// Free blocks, counts.
+/// Free blocks, counts. Frames that the CPUs keep for themselves are free, as single ones.
 pub fn stats() -> Stats {
-    with_buddy(|buddy| buddy.stats()).unwrap_or_default()
+    let (mut held, mut allocs, mut frees) = (0, 0, 0);
+    for cpu in percpu::all() {
+        let cache = cpu.frame_cache.lock().stats();
+        held += cache.held;
+        allocs += cache.allocs;
+        frees += cache.frees;
+    }
+    let mut stats = with_zones(|zones| zones.stats()).unwrap_or_default();
+    stats.free_frames += held;
+    stats.free_blocks[0] += held;
+    stats.allocs += allocs;
+    stats.frees += frees;
+    stats
 }
 
-fn with_buddy<R>(act: impl FnOnce(&mut Buddy<'static>) -> R) -> Option<R> {
+/// How short memory is.
+pub fn pressure() -> Pressure {
+    with_zones(|zones| zones.pressure()).unwrap_or_default()
+}
+
+/// Runs `act` on the zones, under their lock: it must be short and must not allocate. `None` before they are there.
+pub fn with_zones<R>(act: impl FnOnce(&mut Zones<'static>) -> R) -> Option<R> {
     match &mut *FRAMES.lock() {
-        Frames::Buddy(buddy) => Some(act(buddy)),
+        Frames::Zones(zones) => Some(act(zones)),
         _ => None,
     }
 }

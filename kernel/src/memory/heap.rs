@@ -20,7 +20,7 @@ unsafe impl FrameSource for BuddyBlocks {
         // When memory is short, take no more than is asked for.
         let block = [wanted.max(GROWTH_ORDER), wanted]
             .into_iter()
-            .find_map(|order| frames::alloc(order as usize, MigrateType::Unmovable).ok())?;
+            .find_map(|order| frames::alloc_emergency(order as usize, MigrateType::Unmovable).ok())?;
         Some((direct(block.address()), block.bytes() as usize))
     }
 }

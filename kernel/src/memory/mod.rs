@@ -1,11 +1,13 @@
 //! Memory: page tables, frames, the kernel heap, stacks, large regions.
 
+pub mod compaction;
 pub mod frames;
 mod heap;
 pub mod layout;
 pub mod paging;
 mod ranges;
 mod region;
+pub mod shortage;
 mod stack;
 pub mod vmalloc;
 
@@ -27,11 +29,9 @@ pub struct OutOfMemory {
     pub bytes: u64,
 }
 
-impl From<mm::AllocError> for OutOfMemory {
-    fn from(error: mm::AllocError) -> Self {
-        use mm::AllocError::{Fragmented, OrderTooLarge, OutOfMemory};
-        let (OrderTooLarge { order } | OutOfMemory { order, .. } | Fragmented { order, .. }) = error;
-        Self { bytes: PAGE << order.min(mm::MAX_ORDER) }
+impl From<mm::ZonesError> for OutOfMemory {
+    fn from(error: mm::ZonesError) -> Self {
+        Self { bytes: PAGE << error.order().min(mm::MAX_ORDER) }
     }
 }
 
@@ -52,7 +52,7 @@ pub enum Access {
 pub fn init(boot: &BootInfo) -> Result<(), OutOfMemory> {
     frames::init_early(&boot.memory_regions);
     paging::init(&boot.memory_regions)?;
-    frames::init_buddy(&boot.memory_regions)?;
+    frames::init_zones(&boot.memory_regions)?;
     vmalloc::init()
 }
 

@@ -10,12 +10,13 @@
 use super::layout::{MOVABLE, MOVABLE_BITS, PAGE};
 use super::paging::{self, Residence};
 use super::ranges::Ranges;
-use super::{Access, OutOfMemory, direct, frames};
+use super::{Access, OutOfMemory, direct, frames, shortage};
 use crate::arch::tlb;
-use crate::tasks;
+use crate::tasks::{self, Task};
+use alloc::sync::Arc;
 use conquer_once::spin::OnceCell;
 use core::sync::atomic::{AtomicU32, Ordering};
-use mm::{Block, MigrateType};
+use mm::MigrateType;
 
 /// The page's frame may not change: it is pinned, or about to be freed.
 const PINNED: u32 = 1 << 30;
@@ -45,7 +46,7 @@ pub fn init() -> Result<(), OutOfMemory> {
     let span = frames::span();
     let count = (span.end - span.start) as usize;
     let pages = (count * size_of::<AtomicU32>()).div_ceil(PAGE as usize).next_power_of_two();
-    let block = frames::alloc(pages.ilog2() as usize, MigrateType::Unmovable)?;
+    let block = frames::alloc_emergency(pages.ilog2() as usize, MigrateType::Unmovable)?;
     let table = direct(block.address());
     // SAFETY: the block is ours for ever, mapped and large enough; zero is a valid `AtomicU32`.
     let of = unsafe {
@@ -67,35 +68,34 @@ fn number(virt: u64) -> u32 {
 }
 
 /// Mapped, writable, movable memory; contents undefined. Freed when dropped, which must happen in a thread.
-#[derive(Debug)]
 pub struct Movable {
     start: u64,
     /// Bytes of addresses.
     len: u64,
     /// Bytes that are mapped; less than `len` only while it is made.
     mapped: u64,
+    /// The task whose end frees it.
+    holder: Arc<Task>,
 }
 
 impl Movable {
-    /// A range of at least `bytes`, in pages. `frame` gives one frame after the other.
-    pub fn new(
-        bytes: u64,
-        mut frame: impl FnMut() -> Result<Block, OutOfMemory>,
-    ) -> Result<Self, OutOfMemory> {
+    /// A range of at least `bytes`, in pages, held by the calling thread. It may have to wait for memory.
+    pub fn new(bytes: u64) -> Result<Self, OutOfMemory> {
         let len = bytes.max(1).next_multiple_of(PAGE);
-        let mut range = Self { start: RANGES.take(len)?, len, mapped: 0 };
+        let mut range = Self { start: RANGES.take(len)?, len, mapped: 0, holder: tasks::current() };
         // On failure, dropping the range gives back what it got so far.
         while range.mapped < len {
-            let block = frame()?;
+            let block = shortage::alloc(0, MigrateType::Movable)?;
             let virt = range.start + range.mapped;
             if let Err(error) = paging::map(virt, block.address(), PAGE, Access::Write) {
-                frames::free(block);
+                frames::free_frame(block.pfn, MigrateType::Movable);
                 return Err(error);
             }
             if let Some(owner) = owner(block.pfn) {
                 owner.store(number(virt), Ordering::Release);
             }
             range.mapped += PAGE;
+            range.holder.hold(PAGE);
         }
         Ok(range)
     }
@@ -143,15 +143,15 @@ impl Drop for Movable {
                 if let Some(owner) = owner(pfn) {
                     owner.store(0, Ordering::Release);
                 }
-                frames::free(Block { pfn, order: 0 });
+                frames::free_frame(pfn, MigrateType::Movable);
             }
         }
+        self.holder.release(self.mapped);
         RANGES.give(self.start, self.len);
     }
 }
 
 /// A range whose pages stay in their frames.
-#[derive(Debug)]
 pub struct Pinned<'a> {
     range: &'a mut Movable,
 }

@@ -23,6 +23,7 @@ use bootloader_api::BootInfo;
 pub fn start(boot: &BootInfo) {
     system::init(boot);
     log::debug!("Init: {} functions have names", crate::ksyms::count());
+    report("reclaim", crate::memory::shortage::start());
     #[cfg(feature = "llm")]
     report("model workers", parallel::start());
     report("model", slm::start(boot));

@@ -38,11 +38,13 @@ pub struct Options {
     pub cpu: Option<usize>,
     /// Its scheduling class.
     pub class: Class,
+    /// May be asked to end when memory runs out.
+    pub killable: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nice: Nice::default(), cpu: None, class: Class::Fair }
+        Self { nice: Nice::default(), cpu: None, class: Class::Fair, killable: false }
     }
 }
 
@@ -77,6 +79,11 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
+    /// The thread.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
     /// Waits for the thread's end; its result.
     pub fn join(self) -> T {
         self.task.joiners.wait_until(|| self.task.exited.load(Ordering::Acquire));
@@ -111,7 +118,7 @@ pub fn spawn<T: Send + 'static>(
         let value = body();
         *slot.lock() = Some(value);
     });
-    match Task::new(name, cpu, entity.clone(), entry) {
+    match Task::new(name, cpu, options.killable, entity.clone(), entry) {
         Ok(task) => {
             table::insert(task.clone());
             switch::start(&task);
@@ -221,6 +228,18 @@ pub struct TaskInfo {
 /// All threads, in order of id.
 pub fn list() -> Vec<TaskInfo> {
     table::all().iter().map(|task| info(task)).collect()
+}
+
+/// All threads themselves, in order of id.
+pub fn all() -> Vec<Arc<Task>> {
+    table::all()
+}
+
+/// Threads that run or could run now, idle ones not counted.
+pub fn runnable() -> u32 {
+    let of =
+        |cpu: &Cpu| switch::with_queue(cpu.index, |queue| queue.run.len() + usize::from(!cpu.current().idle));
+    crate::arch::percpu::all().filter_map(of).sum::<usize>() as u32
 }
 
 fn info(task: &Task) -> TaskInfo {

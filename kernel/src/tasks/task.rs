@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use sched::{Entity, TaskId};
 use x86_64::instructions::segmentation::{CS, SS, Segment};
 
@@ -60,6 +60,11 @@ pub struct Task {
     pub(super) entity: IrqMutex<Entity>,
     /// What it runs; taken when it starts.
     entry: UnsafeCell<Option<Box<dyn FnOnce() + Send>>>,
+    /// It agreed to be ended when memory runs out: it looks at [`is_killed`](Self::is_killed) and ends by itself.
+    pub killable: bool,
+    killed: AtomicBool,
+    /// Memory that its end will free, in bytes.
+    held: AtomicU64,
     /// Set when it has ended.
     pub exited: AtomicBool,
     /// Threads that wait for its end.
@@ -80,6 +85,7 @@ impl Task {
     pub(super) fn new(
         name: &str,
         cpu: usize,
+        killable: bool,
         entity: Entity,
         entry: Box<dyn FnOnce() + Send>,
     ) -> Result<Arc<Self>, OutOfMemory> {
@@ -95,13 +101,13 @@ impl Task {
         };
         // SAFETY: the return address of the first function: zero, so that backtraces end there.
         unsafe { ((stack.top() - 8) as *mut u64).write(0) };
-        Self::build(name, cpu, entity, Some(entry), Some(stack), frame)
+        Self::build(name, cpu, killable, entity, Some(entry), Some(stack), frame)
     }
 
     /// The thread that the calling CPU already is: its idle thread. Its frame is filled by its first trap.
     pub(super) fn adopt_idle(name: &str, cpu: usize, mut entity: Entity) -> Result<Arc<Self>, OutOfMemory> {
         entity.start(crate::arch::time::uptime_nanos());
-        let task = Self::build(name, cpu, entity, None, None, TrapFrame::default())?;
+        let task = Self::build(name, cpu, false, entity, None, None, TrapFrame::default())?;
         task.set_state(State::Running);
         Ok(task)
     }
@@ -109,6 +115,7 @@ impl Task {
     fn build(
         name: &str,
         cpu: usize,
+        killable: bool,
         entity: Entity,
         entry: Option<Box<dyn FnOnce() + Send>>,
         stack: Option<Stack>,
@@ -125,6 +132,9 @@ impl Task {
             idle: stack.is_none(),
             entity: IrqMutex::new(entity),
             entry: UnsafeCell::new(entry),
+            killable,
+            killed: AtomicBool::new(false),
+            held: AtomicU64::new(0),
             exited: AtomicBool::new(false),
             joiners: WaitQueue::new(),
             _stack: stack,
@@ -143,6 +153,31 @@ impl Task {
     /// Changes the state if it is `from`; says whether it was.
     pub(super) fn transition(&self, from: State, to: State) -> bool {
         self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Asks it to end.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+    }
+
+    /// Whether it should end: what it holds is needed.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Counts memory that its end will free.
+    pub fn hold(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`hold`](Self::hold) counted.
+    pub fn release(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Memory that its end would free, in bytes, its stack included.
+    pub fn held_bytes(&self) -> u64 {
+        self.held.load(Ordering::Relaxed) + crate::memory::STACK_SIZE
     }
 
     /// Where its registers are saved.

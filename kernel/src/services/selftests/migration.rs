@@ -39,11 +39,11 @@ pub fn migration() -> Outcome {
         match vmalloc::migrate(pfn, to.pfn) {
             Ok(()) => {
                 moved += 1;
-                frames::free(mm::Block { pfn, order: 0 });
+                frames::free_frame(pfn, MigrateType::Movable);
             }
             Err(_) => {
                 refused += 1;
-                frames::free(to);
+                frames::free_frame(to.pfn, MigrateType::Movable);
             }
         }
     }
@@ -66,8 +66,7 @@ fn rewrite(stop: &AtomicBool, seed: u64) -> Result<u64, String> {
     let mut random = Random::new(seed);
     let mut rounds = 0;
     while !stop.load(Ordering::Acquire) {
-        let frame = || frames::alloc(0, MigrateType::Movable);
-        let mut range = Movable::new(PAGES as u64 * 4096, frame).map_err(|error| error.to_string())?;
+        let mut range = Movable::new(PAGES as u64 * 4096).map_err(|error| error.to_string())?;
         range.as_mut_slice().chunks_exact_mut(4096).for_each(|page| fill(page, 1));
         for _ in 0..40 {
             let pinned = random.below(8) == 0;
