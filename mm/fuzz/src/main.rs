@@ -1,0 +1,73 @@
+//! Coverage-guided fuzzing of the page allocator: an input is a sequence of operations.
+//!
+//! ```text
+//! cargo xtask fuzz mm [--runs N]          or:  cargo run --release --manifest-path mm/fuzz/Cargo.toml -- mm N [SEED]
+//! ```
+//!
+//! Target `"mm"`: zones, per-CPU caches, compaction and failures, against a model that knows the owner of each frame
+//! (`operations.rs`).
+//!
+//! Why not cargo-fuzz: its sanitizers need nightly. LLVM's coverage pass does not: `-C passes` and `-C llvm-args`
+//! are stable. So this program starts itself again, built with that pass, and `coverage.rs` is the few lines of
+//! run-time that the pass calls. Inputs that reach a new edge, or an edge a new number of times, are kept and mutated
+//! on. Without coverage (`AUTON_FUZZ_BLIND=1`) it is a plain mutation fuzzer.
+
+mod coverage;
+mod operations;
+mod random;
+mod run;
+
+use std::env;
+use std::process::{Command, ExitCode};
+
+/// Set in the instrumented program that the first one starts.
+const STAGE: &str = "AUTON_FUZZ_STAGE";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments.first().map(String::as_str) != Some("mm") {
+        eprintln!("usage: mm-fuzz mm [RUNS] [SEED]\n       mm-fuzz mm replay FILE...");
+        return ExitCode::from(2);
+    }
+    if let Some(("replay", files)) =
+        arguments.get(1..).and_then(|rest| Some((rest.first()?.as_str(), rest.get(1..)?)))
+    {
+        return run::replay(files);
+    }
+    if !coverage::is_on() && env::var_os(STAGE).is_none() && env::var_os("AUTON_FUZZ_BLIND").is_none() {
+        return instrumented(&arguments);
+    }
+    let number = |at: usize, default: u64| arguments.get(at).map_or(Ok(default), |text| text.parse());
+    match (number(1, 1_000_000), number(2, 1)) {
+        (Ok(runs), Ok(seed)) => run::run(runs, seed),
+        _ => {
+            eprintln!("RUNS and SEED must be numbers");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Builds this program with the coverage pass, in a target folder of its own, and runs it.
+fn instrumented(arguments: &[String]) -> ExitCode {
+    // `--target` keeps the flags away from build scripts and macros, which would not link with them.
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target/coverage");
+    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--release", "--quiet", "--target", "x86_64-unknown-linux-gnu"])
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--"])
+        .args(arguments)
+        .env("CARGO_TARGET_DIR", env::var_os("AUTON_FUZZ_TARGET_DIR").unwrap_or_else(|| target.into()))
+        .env(
+            "RUSTFLAGS",
+            "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
+             -Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+        )
+        .env(STAGE, "2")
+        .status();
+    match status.map(|status| status.code()) {
+        Ok(Some(code)) => ExitCode::from(code as u8),
+        other => {
+            eprintln!("the instrumented fuzzer did not run: {other:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
