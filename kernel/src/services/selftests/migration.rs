@@ -2,72 +2,101 @@
 
 use super::Outcome;
 use super::random::Random;
-use crate::arch::{percpu, time};
-use crate::memory::{frames, vmalloc, vmalloc::Movable};
+use crate::arch::percpu::{self, MAX_CPUS};
+use crate::arch::time;
+use crate::memory::vmalloc::{self, Movable};
+use crate::memory::{self, compaction, frames};
 use crate::tasks::{self, Options};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mm::MigrateType;
+use mm::compact::Goal;
 
 const PAGES: usize = 48;
-const MOVES: u64 = 4_000;
+const MOVES: u64 = 1_500;
+/// Compactions while they happen.
+const COMPACTIONS: u64 = 4;
 const LIMIT_NANOS: u64 = 60_000_000_000;
 
+/// What a thread and the mover share.
+struct Shared {
+    stop: AtomicBool,
+    /// Where the thread's range is; 0 while there is none.
+    range: [AtomicU64; MAX_CPUS],
+}
+
 /// Threads on every CPU rewrite and check the pages of a range of their own, every page with a sum over its words,
-/// while this thread puts other frames under all of them. A store that went to the old frame breaks a sum.
+/// while this thread puts other frames under all of them, one by one and by whole compactions. A store that went to
+/// the old frame breaks a sum.
 pub fn migration() -> Outcome {
-    let stop = Arc::new(AtomicBool::new(false));
+    let shared =
+        Arc::new(Shared { stop: AtomicBool::new(false), range: [const { AtomicU64::new(0) }; MAX_CPUS] });
     let mut threads = Vec::new();
     for cpu in 0..percpu::count() {
-        let stop = stop.clone();
-        let body = move || rewrite(&stop, cpu as u64 + 1);
+        let shared = shared.clone();
+        let body = move || rewrite(&shared, cpu);
         threads.push(tasks::spawn("migration", Options::on_cpu(cpu), body).map_err(|e| e.to_string())?);
     }
     let mut random = Random::new(6);
-    let span = frames::span();
-    let (mut moved, mut refused) = (0u64, 0u64);
+    let (mut moved, mut refused, mut compacted, mut compactions) = (0u64, 0u64, 0u64, 0u64);
     let end = time::uptime_nanos() + LIMIT_NANOS;
-    let mut pfn = span.start;
     while moved < MOVES && time::uptime_nanos() < end && !threads.iter().any(|thread| thread.is_finished()) {
-        pfn = if pfn + 1 < span.end { pfn + 1 } else { span.start };
-        if !vmalloc::is_movable(pfn) || random.below(4) == 0 {
-            continue;
+        if moved >= MOVES / COMPACTIONS * compactions {
+            compactions += 1;
+            let scattered = scatter(&mut random)?;
+            compacted += compaction::run(Goal::Everything).moved;
+            drop(scattered);
         }
+        let start = shared.range[random.below(percpu::count() as u64) as usize].load(Ordering::Acquire);
+        let page = start + random.below(PAGES as u64) * 4096;
+        let Some(from) = memory::translate(page).map(|phys| phys / 4096) else { continue };
         let Ok(to) = frames::alloc(0, MigrateType::Movable) else { break };
-        match vmalloc::migrate(pfn, to.pfn) {
+        let left = match vmalloc::migrate(from, to.pfn) {
             Ok(()) => {
                 moved += 1;
-                frames::free_frame(pfn, MigrateType::Movable);
+                from
             }
             Err(_) => {
                 refused += 1;
-                frames::free_frame(to.pfn, MigrateType::Movable);
+                to.pfn
             }
-        }
+        };
+        frames::free_frame(left, MigrateType::Movable);
     }
-    stop.store(true, Ordering::Release);
+    shared.stop.store(true, Ordering::Release);
     let mut rounds = 0;
     for thread in threads {
         rounds += thread.join()?;
     }
-    if moved < MOVES {
-        return Err(alloc::format!("only {moved} pages were moved"));
+    if moved < MOVES || compacted == 0 {
+        return Err(alloc::format!("only {moved} pages were moved, and {compacted} by compaction"));
     }
     Ok(alloc::format!(
-        "{moved} moves under {rounds} rounds of {PAGES} pages on {} CPUs; {refused} refused",
+        "{moved} moves, and {compacted} by compaction, under {rounds} rounds of {PAGES} pages on {} CPUs; {refused} refused",
         percpu::count()
     ))
 }
 
+/// Small ranges all over 16 MiB, with holes between them: work for a compaction.
+fn scatter(random: &mut Random) -> Result<Vec<Movable>, String> {
+    let mut ranges = Vec::new();
+    for _ in 0..512 {
+        ranges.push(Movable::new(8 * 4096).map_err(|error| error.to_string())?);
+    }
+    ranges.retain(|_| random.below(4) == 0);
+    Ok(ranges)
+}
+
 /// Rewrites and checks until told to stop; now and then with another range, or a pinned one.
-fn rewrite(stop: &AtomicBool, seed: u64) -> Result<u64, String> {
-    let mut random = Random::new(seed);
+fn rewrite(shared: &Shared, cpu: usize) -> Result<u64, String> {
+    let mut random = Random::new(cpu as u64 + 1);
     let mut rounds = 0;
-    while !stop.load(Ordering::Acquire) {
+    while !shared.stop.load(Ordering::Acquire) {
         let mut range = Movable::new(PAGES as u64 * 4096).map_err(|error| error.to_string())?;
         range.as_mut_slice().chunks_exact_mut(4096).for_each(|page| fill(page, 1));
+        shared.range[cpu].store(range.as_mut_slice().as_ptr() as u64, Ordering::Release);
         for _ in 0..40 {
             let pinned = random.below(8) == 0;
             rounds += 1;
@@ -86,6 +115,7 @@ fn rewrite(stop: &AtomicBool, seed: u64) -> Result<u64, String> {
                 fill(page, random.next());
             }
         }
+        shared.range[cpu].store(0, Ordering::Release);
     }
     Ok(rounds)
 }
