@@ -128,6 +128,12 @@ enum BenchCommand {
         #[arg(long)]
         alone: bool,
     },
+    /// The page allocator and the heap on this host, beside their peers: times and fragmentation.
+    Mm {
+        /// Leave the timings out.
+        #[arg(long)]
+        fragmentation: bool,
+    },
     /// The booted kernel: boot time, tokens per second.
     Kernel {
         /// Boots; the median counts.
@@ -195,6 +201,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Bench { command: BenchCommand::Llm { model, repetitions, alone } } => {
             bench::llm::bench(model.as_deref(), repetitions, !alone)
         }
+        Command::Bench { command: BenchCommand::Mm { fragmentation } } => bench::mm::bench(fragmentation),
         Command::Bench { command: BenchCommand::Kernel { repetitions } } => bench::kernel::bench(repetitions),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),

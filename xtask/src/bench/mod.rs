@@ -1,5 +1,6 @@
-//! Measurements: the engine on the host beside llama.cpp, and the booted kernel.
+//! Measurements: the engine and the allocators on the host beside their peers, and the booted kernel.
 
 pub mod kernel;
 pub mod llama_cpp;
 pub mod llm;
+pub mod mm;
