@@ -15,6 +15,7 @@
 //! [`Compactor::step`] does all three, for hosts and single CPUs. Drain the per-CPU caches first: their frames don't
 //! move.
 
+use crate::fragmentation::extfrag_index;
 use crate::{Holder, MigrateType, ORDERS, PAGEBLOCK_ORDER, ZoneKind, Zones};
 
 /// Most pairs in one plan (Linux: `COMPACT_CLUSTER_MAX`).
@@ -41,6 +42,40 @@ pub trait Mover {
     /// # Errors
     /// The frame stays where it is, and `to` was not kept.
     fn migrate(&mut self, from: u64, to: u64) -> Result<(), Pinned>;
+}
+
+/// Whether compaction would help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// There is such a block already.
+    NotNeeded,
+    /// Free memory is in pieces: compaction may join them.
+    Worthwhile,
+    /// Too little is free: reclaim first.
+    TooLittleFree,
+}
+
+/// Whether compaction would help an allocation of `order` (Linux: `compaction_suitable`): enough must be free to copy to,
+/// and the fragmentation index must say that it fails for fragmentation rather than for lack of memory (above 500 ‰).
+#[must_use]
+pub fn outlook(zones: &Zones<'_>, order: usize) -> Outlook {
+    let order = order.min(crate::MAX_ORDER);
+    let of = |zone: ZoneKind| {
+        let stats = zones.zone_stats(zone);
+        let needed = zones.watermarks(zone).low + (2 << order);
+        if stats.largest_free_order >= Some(order) {
+            Outlook::NotNeeded
+        } else if stats.free_frames >= needed && extfrag_index(&stats.free_blocks, order) > 500 {
+            Outlook::Worthwhile
+        } else {
+            Outlook::TooLittleFree
+        }
+    };
+    let all = ZoneKind::ALL.map(of);
+    [Outlook::NotNeeded, Outlook::Worthwhile]
+        .into_iter()
+        .find(|outlook| all.contains(outlook))
+        .unwrap_or(Outlook::TooLittleFree)
 }
 
 /// When to stop.

@@ -81,6 +81,9 @@ fn a_checkerboard_becomes_two_halves() {
     let live = checkerboard(&mut zones, &mut pages);
     let before = zones.stats();
     assert!(extfrag_index(&before.free_blocks, 9) > 900);
+    assert_eq!(outlook(&zones, 9), Outlook::Worthwhile);
+    assert_eq!(outlook(&zones, 0), Outlook::NotNeeded);
+    assert_eq!(outlook(&zones, 16), Outlook::TooLittleFree);
 
     let mut compactor = Compactor::new(&zones, Goal::Everything);
     let mut rounds = 0;
@@ -95,6 +98,7 @@ fn a_checkerboard_becomes_two_halves() {
     assert_eq!(after.free_frames, before.free_frames);
     assert_eq!((after.allocs, after.frees), (before.allocs, before.frees));
     assert!(after.largest_free_order >= Some(12), "{after:?}");
+    assert_eq!(outlook(&zones, 12), Outlook::NotNeeded);
     pages.check();
     for pfn in pages.table.values() {
         zones.free(*pfn, 0).unwrap();

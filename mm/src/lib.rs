@@ -1,7 +1,20 @@
 #![no_std]
 // Only the heap touches memory; it alone lifts this.
 #![deny(unsafe_code)]
-//! Physical memory: a buddy allocator over page frames, and the kernel heap on top of it.
+//! Physical memory: a buddy allocator over page frames with zones, per-CPU caches, compaction and reclaim, and the kernel
+//! heap on top of it.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`Buddy`] | the blocks of one zone, kept together by migrate type |
+//! | [`Zones`] | below and above 4 GiB, each with [`Watermarks`]; how short memory is ([`Pressure`]) |
+//! | [`CpuCache`] | single frames that a CPU keeps for itself |
+//! | [`compact`] | moves movable frames, so that free memory comes together |
+//! | [`reclaim`] | the caches that can give memory back |
+//! | [`stall`] | how much time is lost waiting for memory |
+//! | [`oom`] | whom to end when all of this was in vain |
+//! | [`fragmentation`] | how much of the free memory is of use |
+//! | [`heap`] | bytes from blocks |
 //!
 //! # Design principles
 //!
@@ -11,14 +24,19 @@
 //!    `unsafe`, and the host runs the same code as the kernel. Only [`heap`] touches memory.
 //! 3. **A wrong free is refused at the door.** Double free, wrong order, a frame in the middle of a block, a
 //!    frame that was never ours: each is its own error, and the state is as it was before the call.
-//! 4. **Bounded time.** [`Buddy::alloc`] and [`Buddy::free`] take O([`MAX_ORDER`]) steps, whatever the size of memory.
-//! 5. **No locks.** The caller wraps a [`Buddy`] or a [`Heap`] in the lock that its context needs.
+//! 4. **Bounded time.** [`Buddy::alloc`] and [`Buddy::free`] take O([`MAX_ORDER`]) steps, whatever the size of memory; the
+//!    rare allocation that must go to another migrate type looks through one pageblock (512 steps).
+//! 5. **No locks.** The caller wraps a [`Zones`], a [`Buddy`] or a [`Heap`] in the lock that its context needs; where work must
+//!    not be done under a lock (copying a page, asking a cache to shrink), the interface is cut there.
+//! 6. **Linux's definitions.** Watermarks, fallback, the two scanners, `buddyinfo`, the fragmentation index, PSI and the
+//!    badness of a task mean here what they mean there, so that what is known about them holds.
 //!
 //! # Honest limits
 //!
-//! One `Buddy` is one zone: there are no watermarks, no per-CPU caches, no compaction and no reclaim here yet.
-//! Falling back to another migrate type borrows single blocks; it never retypes a pageblock that is partly used.
-//! A [`Heap`] does not give claimed memory back to its source.
+//! Compaction moves single frames only; a larger block stays where it is. Grouping by migrate type costs some whole
+//! pageblocks while all types are in use (each has its own that are partly free), and saves them later, for what is
+//! unmovable lies in half as many: `cargo xtask bench mm` prints both. A double free of a frame in a [`CpuCache`] is
+//! noticed only when it is drained. A [`Heap`] does not give claimed memory back to its source.
 //!
 //! # Example
 //!
