@@ -114,7 +114,7 @@ impl Features {
         self.short.add(headroom, dt);
         self.medium.add(headroom, dt);
         self.long.add(headroom, dt);
-        self.blocks.add(f64::from(sample.largest_free_order), dt);
+        self.blocks.add(large_blocks(sample), dt);
         self.follow_fall(headroom, dt);
         self.follow_rates(sample, &last, dt);
         self.last = Some(*sample);
@@ -140,7 +140,7 @@ impl Features {
         for trend in [&mut self.short, &mut self.medium, &mut self.long] {
             trend.add(headroom, 0.1);
         }
-        self.blocks.add(f64::from(sample.largest_free_order), 0.1);
+        self.blocks.add(large_blocks(sample), 0.1);
         self.values = self.compute(sample, headroom);
     }
 
@@ -195,7 +195,7 @@ impl Features {
             (lines[0].slope - lines[2].slope) / (lines[0].slope.abs() + lines[2].slope.abs() + 0.005);
         let asked = self.reclaim_asked;
         let fruitless = if asked < 1.0 { 0.0 } else { 1.0 - (self.reclaim_got / asked).min(1.0) };
-        let orders = f64::from(sample.largest_free_order);
+        let orders = large_blocks(sample);
         let orders_left = time_left((orders - 3.0).max(0.0), self.blocks.line().slope);
         let values = [
             nearer_than(left[1], NEAR_S),
@@ -217,6 +217,11 @@ impl Features {
         ];
         values.map(|v| if v.is_finite() { v.clamp(-10.0, 10.0) as f32 } else { 0.0 })
     }
+}
+
+/// Order of the largest free block, of orders that anyone asks for.
+fn large_blocks(sample: &Sample) -> f64 {
+    f64::from(sample.largest_free_order.min(10))
 }
 
 /// Seconds until `level` is gone at this slope (per second), at most [`FAR_S`].

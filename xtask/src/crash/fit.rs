@@ -3,19 +3,25 @@
 use super::logistic::{self, Example, Solution};
 use super::rivals::Rival;
 use super::run::{Run, SECOND};
-use super::verdict::{self, Verdict};
+use super::verdict::Verdict;
 use ai_insights::crash_predictor::{Coefficients, FEATURES, FITTED, HORIZON_NS, NAMES, Predictor};
 use std::collections::BTreeMap;
 
 /// What is known of a feature's direction: +1 where more of it can only mean more danger.
 const SIGN: [i8; FEATURES] = [1, -1, 1, -1, 1, 1, 1, 1, 0, -1, -1, 1, 1, 1, 1, 1];
 
+/// Penalties to choose from.
+pub const PENALTIES: [f64; 3] = [0.001, 0.003, 0.01];
+/// The one that cross-validation chose.
+pub const PENALTY: f64 = PENALTIES[1];
 /// The warning that is asked for.
 const LEAD_NS: u64 = 5 * SECOND;
 /// How sharply a run is judged by its worst moment: weights of its moments are proportional to exp(this × log-odds).
 const SHARPNESS: f64 = 2.0;
 /// Share of the weight that all moments of a run have alike.
 const EVEN: f64 = 0.3;
+/// One sample in this many is learned from: neighbours are alike.
+const THINNING: usize = 1;
 /// Rounds of reweighting.
 const ROUNDS: usize = 25;
 
@@ -39,12 +45,17 @@ struct Bag {
 pub fn prepare(run: &Run) -> Prepared<'_> {
     let mut predictor = Predictor::new();
     let (mut examples, mut calm) = (Vec::new(), Vec::new());
+    let mut taken = 0;
     let mut announced: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for sample in &run.samples {
         predictor.sample(*sample);
         let next = run.next_oom(sample.t_ns);
         // Before the workload there is nothing to know, and an OOM at its very start teaches what nobody can act on.
         if sample.t_ns < run.start_ns || next.is_some_and(|oom| !run.is_late(oom)) {
+            continue;
+        }
+        taken += 1;
+        if taken % THINNING != 0 {
             continue;
         }
         let y = run.oom_within(sample.t_ns, HORIZON_NS);
@@ -72,7 +83,18 @@ pub fn prepare(run: &Run) -> Prepared<'_> {
 /// Fits the weights: logistic regression that is drawn, round by round, to the moments that decide a run. What comes out ranks;
 /// a second regression on all moments alike, of one variable, makes a probability of it (Platt, 1999).
 pub fn coefficients(runs: &[&Prepared], penalty: f64) -> Coefficients {
-    let even: Vec<Example> = runs.iter().flat_map(|r| r.examples.iter().copied()).collect();
+    // Simulated runs are many and recorded ones few: both kinds count alike.
+    let simulated = runs.iter().filter(|r| r.run.simulated).count();
+    let recorded = runs.len() - simulated;
+    let importance = |r: &Prepared| match r.run.simulated {
+        true if recorded > 0 => runs.len() as f64 / 2.0 / simulated as f64,
+        false if simulated > 0 => runs.len() as f64 / 2.0 / recorded as f64,
+        _ => 1.0,
+    };
+    let even: Vec<Example> = runs
+        .iter()
+        .flat_map(|r| r.examples.iter().map(|e| Example { weight: e.weight * importance(r), ..*e }))
+        .collect();
     let mut examples = even.clone();
     let mut solution = logistic::fit(&examples, penalty, &SIGN);
     for _ in 0..ROUNDS {
@@ -90,12 +112,12 @@ pub fn coefficients(runs: &[&Prepared], penalty: f64) -> Coefficients {
                 let sum: f64 = odds.iter().map(|o| (o - most).exp()).sum();
                 for (i, o) in bag.members.iter().zip(&odds) {
                     let share = (o - most).exp() / sum;
-                    examples[first + i].weight += 0.5 * (1.0 - EVEN) * bag.weight * share;
+                    examples[first + i].weight += 0.5 * (1.0 - EVEN) * bag.weight * importance(run) * share;
                 }
             }
             first += run.examples.len();
         }
-        solution = logistic::fit(&examples, penalty, &SIGN);
+        solution = logistic::fit_from(&examples, penalty, &SIGN, Some(&solution));
     }
     let total: f64 = even.iter().map(|e| e.weight).sum();
     let base_rate = even.iter().filter(|e| e.y).map(|e| e.weight).sum::<f64>() / total;
@@ -133,30 +155,99 @@ pub fn leave_one_out(runs: &[Prepared], penalty: f64) -> BTreeMap<String, Coeffi
         .collect()
 }
 
-/// Explore.
-pub fn explore(runs: &[Run]) {
+/// Whether a family may be learned from. The others are for testing only, whatever leg they belong to.
+pub fn is_training(family: &str) -> bool {
+    const TRAINING: [&str; 9] =
+        ["bigheap", "brk", "cpu", "dentry", "fork", "mmap", "pagemove", "qsort", "switch"];
+    TRAINING.contains(&family)
+}
+
+/// The fit with everything: weights, threshold by cross-validation, quantiles of the time to OOM.
+pub fn fit(runs: &[Run]) -> (Coefficients, Vec<String>) {
     let prepared: Vec<Prepared> = runs.iter().map(prepare).collect();
-    println!("{}", verdict::header());
-    for rival in Rival::baselines() {
-        let mut v = Verdict::default();
-        for r in runs { v.add(r, &rival.answers(r)); }
-        println!("{}", verdict::row(&rival.name(), &v));
-    }
-    for penalty in [0.001, 0.003, 0.01] {
+    let mut log = Vec::new();
+    let mut best = (f64::NEG_INFINITY, PENALTIES[0], 0.5);
+    for penalty in PENALTIES {
         let fits = leave_one_out(&prepared, penalty);
-        println!("penalty {penalty}");
-        for threshold in [0.2,0.25,0.3,0.35,0.4,0.45,0.5] {
-            let mut v = Verdict::default();
-            for r in runs {
-                let fit = Coefficients { threshold, ..fits[&r.family] };
-                let res = v.add(r, &Rival::Predictor(fit).answers(r));
-                if penalty == 0.01 && threshold == 0.4 { println!("   {:<26} {:?} {} max {:.2}", r.name, res, r.ooms.len(), Rival::Predictor(fit).answers(r).iter().map(|a| a.probability).fold(0.0, f32::max)); }
+        for step in 4..=18 {
+            let threshold = step as f32 * 0.05;
+            let mut verdicts = [Verdict::default(), Verdict::default()];
+            for run in runs {
+                let fit = Coefficients { threshold, ..fits[&run.family] };
+                verdicts[usize::from(run.simulated)].add(run, &Rival::Predictor(fit).answers(run));
             }
-            println!("{}", verdict::row(&format!("  threshold {threshold}"), &v));
+            // Both legs count alike; a false alarm costs twice a miss, beyond one run in ten ten times.
+            let value = |v: &Verdict| {
+                let f = v.false_alarms();
+                v.recall() - 2.0 * f - 8.0 * (f - 0.1).max(0.0)
+            };
+            let sum = value(&verdicts[0]) + value(&verdicts[1]);
+            log.push(format!(
+                "penalty {penalty:<6} threshold {threshold:.2}: recorded {:>5.1} % / {:>5.1} %, simulated {:>5.1} % / {:>5.1} %",
+                100.0 * verdicts[0].recall(),
+                100.0 * verdicts[0].false_alarms(),
+                100.0 * verdicts[1].recall(),
+                100.0 * verdicts[1].false_alarms()
+            ));
+            if sum > best.0 {
+                best = (sum, penalty, threshold);
+            }
         }
     }
+    let (_, penalty, threshold) = best;
+    log.push(format!("chosen: penalty {penalty}, threshold {threshold:.2}"));
     let all: Vec<&Prepared> = prepared.iter().collect();
-    let fit = coefficients(&all, 0.01);
-    println!("bias {} base {}", fit.bias, fit.base_rate);
-    for (n, w) in NAMES.iter().zip(fit.weights) { println!("{n:<30} {w:.3}"); }
+    let weights = coefficients(&all, penalty);
+    let [time_low, time_mid, time_high] = time_quantiles(runs);
+    (Coefficients { threshold, time_low, time_mid, time_high, ..weights }, log)
+}
+
+/// How the straight line's time relates to the true one, over the moments that lie 1 s to 30 s before an OOM.
+fn time_quantiles(runs: &[Run]) -> [f32; 3] {
+    let mut ratios = Vec::new();
+    for run in runs {
+        let mut predictor = Predictor::new();
+        for sample in &run.samples {
+            predictor.sample(*sample);
+            let (Some(line), Some(oom)) =
+                (predictor.straight_line_seconds(sample), run.next_oom(sample.t_ns))
+            else {
+                continue;
+            };
+            let truth = (oom - sample.t_ns) as f32 / 1e9;
+            if sample.t_ns >= run.start_ns && (1.0..30.0).contains(&truth) && line < 60.0 {
+                ratios.push(truth / line.max(0.5));
+            }
+        }
+    }
+    ratios.sort_by(f32::total_cmp);
+    let at = |share: f64| ratios.get((ratios.len() as f64 * share) as usize).copied().unwrap_or(1.0);
+    [at(0.1), at(0.5), at(0.9)]
+}
+
+/// The source of `coefficients.rs`.
+pub fn source(fit: &Coefficients, runs: &[Run]) -> String {
+    let mut families: BTreeMap<&str, usize> = BTreeMap::new();
+    runs.iter().for_each(|r| *families.entry(r.family.as_str()).or_default() += 1);
+    let families: Vec<String> = families.iter().map(|(family, n)| format!("{family} ({n})")).collect();
+    let weights: Vec<String> =
+        fit.weights.iter().zip(NAMES).map(|(w, name)| format!("        {w:.5}, // {name}\n")).collect();
+    format!(
+        "//! Written by `cargo xtask fit crash`; do not edit.\n//!\n\
+         //! Data: {} runs of the training families, simulated on the host (`xtask/src/crash/host`, seeds from family and index)\n\
+         //! and recorded (`mem_oom`). Runs by family: {}.\n\
+         //! Threshold and penalty by leave-one-family-out cross-validation on these families alone. Deterministic.\n\n\
+         use super::model::Coefficients;\n\n/// The fitted model.\npub const FITTED: Coefficients = Coefficients {{\n    \
+         bias: {:.5},\n    weights: [\n{}    ],\n    time_low: {:.4},\n    time_mid: {:.4},\n    time_high: {:.4},\n    \
+         threshold: {:.2},\n    base_rate: {:.4},\n}};\n",
+        runs.len(),
+        families.join(", "),
+        fit.bias,
+        weights.concat(),
+        fit.time_low,
+        fit.time_mid,
+        fit.time_high,
+        fit.threshold,
+        fit.base_rate
+    )
 }

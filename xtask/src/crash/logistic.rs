@@ -36,6 +36,16 @@ impl Solution {
 /// weight of all examples. A feature with `sign[i] != 0` whose weight would come out with the other sign is
 /// left out (weight 0): what we know of the direction is worth more than what a few families say.
 pub fn fit(examples: &[Example], penalty: f64, sign: &[i8; FEATURES]) -> Solution {
+    fit_from(examples, penalty, sign, None)
+}
+
+/// As [`fit`], starting from a solution that is thought to be near.
+pub fn fit_from(
+    examples: &[Example],
+    penalty: f64,
+    sign: &[i8; FEATURES],
+    near: Option<&Solution>,
+) -> Solution {
     let total: f64 = examples.iter().map(|e| e.weight).sum();
     let mut mean = [0.0; FEATURES];
     let mut spread = [0.0; FEATURES];
@@ -51,8 +61,14 @@ pub fn fit(examples: &[Example], penalty: f64, sign: &[i8; FEATURES]) -> Solutio
     }
     let spread = spread.map(|s: f64| s.sqrt());
     let mut used = spread.map(|s| s > 1e-6);
+    let mut at = [0.0; PARAMETERS];
+    if let Some(near) = near {
+        at[FEATURES] = near.bias + (0..FEATURES).map(|i| near.weights[i] * mean[i]).sum::<f64>();
+        (0..FEATURES).for_each(|i| at[i] = near.weights[i] * spread[i]);
+    }
     loop {
-        let solution = newton(examples, penalty * total, &mean, &spread, &used);
+        let solution = newton(examples, penalty * total, &mean, &spread, &used, at);
+        at = solution;
         // The worst offender goes first; the others may come right without it.
         let worst = (0..FEATURES)
             .filter(|i| used[*i] && f64::from(sign[*i]) * solution[*i] < 0.0)
@@ -74,15 +90,22 @@ fn newton(
     mean: &[f64; FEATURES],
     spread: &[f64; FEATURES],
     used: &[bool; FEATURES],
+    mut at: [f64; PARAMETERS],
 ) -> [f64; PARAMETERS] {
-    let mut at = [0.0; PARAMETERS];
+    (0..FEATURES).filter(|i| !used[*i]).for_each(|i| at[i] = 0.0);
     for _ in 0..30 {
         let mut gradient = [0.0; PARAMETERS];
         let mut hessian = [[0.0; PARAMETERS]; PARAMETERS];
         for i in 0..PARAMETERS {
             // The bias is free; an unused feature is held at 0.
             let held = i < FEATURES && !used[i];
-            let pull = if held { 1e12 } else if i < FEATURES { penalty } else { 1e-9 };
+            let pull = if held {
+                1e12
+            } else if i < FEATURES {
+                penalty
+            } else {
+                1e-9
+            };
             gradient[i] = -pull * at[i];
             hessian[i][i] = pull;
         }
@@ -109,7 +132,7 @@ fn newton(
         for i in 0..PARAMETERS {
             at[i] += scale * step[i];
         }
-        if largest < 1e-8 {
+        if largest < 1e-5 {
             break;
         }
     }

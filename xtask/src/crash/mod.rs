@@ -1,7 +1,10 @@
 //! The crash predictor's workshop: fitting it to training families (`cargo xtask fit crash`) and judging it on families
 //! that it never saw (`cargo xtask eval crash`), beside baselines, on three legs.
 
+pub mod eval;
 pub mod fit;
+pub mod guest;
+pub mod host;
 pub mod logistic;
 pub mod recorded;
 pub mod rivals;
@@ -9,7 +12,7 @@ pub mod run;
 pub mod verdict;
 
 use crate::workspace::Workspace;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 /// What `cargo xtask eval crash` was asked for.
@@ -25,17 +28,31 @@ pub struct EvalOptions {
 
 /// The folder of recorded Linux runs.
 pub fn data_folder() -> PathBuf {
-    std::env::var_os("AUTON_DATA").map_or_else(|| Workspace::find().root.join("../shared/data"), PathBuf::from)
+    std::env::var_os("AUTON_DATA")
+        .map_or_else(|| Workspace::find().root.join("../shared/data"), PathBuf::from)
 }
 
 /// `cargo xtask fit crash`.
-pub fn fit(_dry_run: bool) -> Result<()> {
-    let runs = recorded::load(&data_folder().join("mem_oom"))?;
-    fit::explore(&runs);
+pub fn fit(dry_run: bool) -> Result<()> {
+    let mut runs = host::all(fit::is_training);
+    runs.extend(
+        recorded::load(&data_folder().join("mem_oom"))?.into_iter().filter(|r| fit::is_training(&r.family)),
+    );
+    let (fitted, log) = fit::fit(&runs);
+    println!("cross-validation, recall at >= 5 s / runs with a false alarm:");
+    log.iter().for_each(|line| println!("  {line}"));
+    let source = fit::source(&fitted, &runs);
+    if dry_run {
+        print!("{source}");
+        return Ok(());
+    }
+    let path = Workspace::find().root.join("ai_insights/src/crash_predictor/coefficients.rs");
+    std::fs::write(&path, source).with_context(|| format!("{} cannot be written", path.display()))?;
+    println!("written: {}", path.display());
     Ok(())
 }
 
 /// `cargo xtask eval crash`.
-pub fn eval(_options: &EvalOptions) -> Result<()> {
-    Ok(())
+pub fn eval(options: &EvalOptions) -> Result<()> {
+    eval::eval(options)
 }

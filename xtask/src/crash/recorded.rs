@@ -17,7 +17,8 @@ use std::path::Path;
 
 /// All recordings of a folder, by name.
 pub fn load(folder: &Path) -> Result<Vec<Run>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     let mut paths: Vec<_> = entries.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
     paths.retain(|p| p.to_string_lossy().ends_with(".csv.gz"));
     paths.sort();
@@ -43,7 +44,8 @@ fn parse(name: &str, text: &str) -> Result<Run> {
     let mut lines = text.lines();
     let title = lines.next().context("it is empty")?;
     let after = |label: &str| -> Result<&str> {
-        let rest = title.split(label).nth(1).with_context(|| format!("`{label}` is not in the first line"))?;
+        let rest =
+            title.split(label).nth(1).with_context(|| format!("`{label}` is not in the first line"))?;
         rest.split_whitespace().next().with_context(|| format!("nothing follows `{label}`"))
     };
     let total_pages = after("guest RAM ")?.parse::<u64>()? * 256;
@@ -51,8 +53,14 @@ fn parse(name: &str, text: &str) -> Result<Run> {
     let columns: HashMap<&str, usize> =
         lines.next().context("no columns")?.split(',').enumerate().map(|(i, c)| (c, i)).collect();
 
-    let mut run =
-        Run { family: family_of(title), name: name.to_owned(), samples: Vec::new(), start_ns, ooms: Vec::new() };
+    let mut run = Run {
+        family: family_of(title),
+        simulated: false,
+        name: name.to_owned(),
+        samples: Vec::new(),
+        start_ns,
+        ooms: Vec::new(),
+    };
     let mut kills = 0;
     let mut stalls = 0;
     let mut counted_before = 0;
@@ -93,7 +101,10 @@ fn parse(name: &str, text: &str) -> Result<Run> {
         counted_before = counted;
         let killed = cell("oom_kill")?;
         // Kills within 5 s of one another are one event.
-        if killed > kills && run.ooms.last().is_none_or(|oom| t_ns > oom + 5 * SECOND) && !run.samples.is_empty() {
+        if killed > kills
+            && run.ooms.last().is_none_or(|oom| t_ns > oom + 5 * SECOND)
+            && !run.samples.is_empty()
+        {
             run.ooms.push(t_ns);
         }
         kills = killed;

@@ -10,6 +10,8 @@ pub const SECOND: u64 = 1_000_000_000;
 pub struct Run {
     /// The workload family: what train and test are split by.
     pub family: String,
+    /// Simulated, or recorded on a real machine.
+    pub simulated: bool,
     /// Which run it is.
     pub name: String,
     /// About ten samples a second.

@@ -41,7 +41,8 @@ impl Verdict {
         let mut before = run.start_ns;
         for &oom in &run.ooms {
             let from = oom.saturating_sub(LOOK_BACK_NS);
-            let first = alarms.iter().find(|t| **t >= from && **t < oom && (before == run.start_ns || **t > before));
+            let first =
+                alarms.iter().find(|t| **t >= from && **t < oom && (before == run.start_ns || **t > before));
             let lead = first.map(|t| (oom - t) as f32 / 1e9);
             let caught = usize::from(lead.is_some_and(|l| l >= LEAD_S));
             self.ooms += 1;
@@ -85,7 +86,9 @@ impl Verdict {
     pub fn lead_quantiles(&self) -> Option<[f32; 3]> {
         let mut leads = self.leads.clone();
         leads.sort_by(f32::total_cmp);
-        let at = |share: f64| leads.get(((leads.len().saturating_sub(1)) as f64 * share).round() as usize).copied();
+        let at = |share: f64| {
+            leads.get(((leads.len().saturating_sub(1)) as f64 * share).round() as usize).copied()
+        };
         Some([at(0.1)?, at(0.5)?, at(0.9)?])
     }
 }
@@ -94,7 +97,13 @@ impl Verdict {
 pub fn header() -> String {
     format!(
         "{:<28} {:>16} {:>16} {:>16} {:>16} {:>20} {:>7}",
-        "", "recall >=5 s", "all OOMs >=5 s", "seen at all", "false-alarm runs", "lead p10/p50/p90 s", "Brier"
+        "",
+        "recall >=5 s",
+        "all OOMs >=5 s",
+        "seen at all",
+        "false-alarm runs",
+        "lead p10/p50/p90 s",
+        "Brier"
     )
 }
 

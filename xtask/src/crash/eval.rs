@@ -1,0 +1,143 @@
+//! `cargo xtask eval crash`: the table of the issue.
+
+use super::host::{self, Arm};
+use super::rivals::Rival;
+use super::run::Run;
+use super::verdict::{self, Verdict};
+use super::{EvalOptions, data_folder, fit, guest, recorded};
+use ai_insights::crash_predictor::{Coefficients, FITTED};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// Runs all legs and prints them.
+pub fn eval(options: &EvalOptions) -> Result<()> {
+    println!(
+        "crash predictor: committed fit, threshold {:.2}; families in training are left out of the tables",
+        FITTED.threshold
+    );
+    println!("recall: OOMs later than 5 s after the start, alarm at least 5 s (at most 30 s) before\n");
+    let simulated = host::all(|_| true);
+    println!("leg a: simulated machines around the real mm, {} runs", simulated.len());
+    leg(&simulated, options.each_run);
+    prevention(&simulated);
+
+    let (folder, held_back) = match &options.recordings {
+        Some(folder) => (folder.clone(), true),
+        None => (data_folder().join("mem_oom"), false),
+    };
+    if folder.is_dir() {
+        let recorded = recorded::load(&folder)?;
+        println!("\nleg b: recorded Linux machines, {} runs of {}", recorded.len(), folder.display());
+        if held_back {
+            table(&recorded, FITTED, options.each_run);
+        } else {
+            leg(&recorded, options.each_run);
+        }
+        if !held_back {
+            left_out(&recorded);
+        }
+    } else {
+        println!("\nleg b: skipped: no AUTON_DATA");
+    }
+    println!("\nleg c: the booted kernel under memctl stress");
+    if options.guest {
+        guest::eval()
+    } else {
+        println!("skipped: --no-guest");
+        Ok(())
+    }
+}
+
+fn leg(runs: &[Run], each_run: bool) {
+    let test: Vec<Run> = runs.iter().filter(|r| !fit::is_training(&r.family)).cloned().collect();
+    println!("test families: {} runs of {}", test.len(), families(&test));
+    table(&test, FITTED, each_run);
+}
+
+fn families(runs: &[Run]) -> String {
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for run in runs {
+        let (all, crashed) = counts.entry(&run.family).or_default();
+        *all += 1;
+        *crashed += usize::from(!run.ooms.is_empty());
+    }
+    let list: Vec<String> = counts.iter().map(|(f, (n, c))| format!("{f} {n} ({c} with OOM)")).collect();
+    list.join(", ")
+}
+
+fn table(runs: &[Run], fit: Coefficients, each_run: bool) {
+    println!("{}", verdict::header());
+    for rival in [Rival::Predictor(fit)].into_iter().chain(Rival::baselines()) {
+        let mut verdict = Verdict::default();
+        let mut by_family: BTreeMap<&str, Verdict> = BTreeMap::new();
+        for run in runs {
+            let answers = rival.answers(run);
+            let (leads, false_alarm) = verdict.add(run, &answers);
+            by_family.entry(&run.family).or_default().add(run, &answers);
+            if each_run && matches!(rival, Rival::Predictor(_)) {
+                println!(
+                    "  {:<26} leads {leads:?}{}",
+                    run.name,
+                    if false_alarm { ", false alarm" } else { "" }
+                );
+            }
+        }
+        println!("{}", verdict::row(&rival.name(), &verdict));
+        if matches!(rival, Rival::Predictor(_)) {
+            for (family, verdict) in by_family {
+                println!("{}", verdict::row(&format!("  {family}"), &verdict));
+            }
+        }
+    }
+}
+
+/// Every recorded family judged by a fit that was made without it, at the committed threshold.
+fn left_out(runs: &[Run]) {
+    let prepared: Vec<fit::Prepared> = runs.iter().map(fit::prepare).collect();
+    let fits = fit::leave_one_out(&prepared, fit::PENALTY);
+    println!("\nleave one family out, all recorded families, threshold {:.2}", FITTED.threshold);
+    println!("{}", verdict::header());
+    let mut verdict = Verdict::default();
+    for run in runs {
+        let fit = Coefficients { threshold: FITTED.threshold, ..fits[&run.family] };
+        verdict.add(run, &Rival::Predictor(fit).answers(run));
+    }
+    println!("{}", verdict::row("crash predictor", &verdict));
+    for rival in Rival::baselines() {
+        let mut verdict = Verdict::default();
+        for run in runs {
+            verdict.add(run, &rival.answers(run));
+        }
+        println!("{}", verdict::row(&rival.name(), &verdict));
+    }
+}
+
+/// Runs of the test families whose OOM was announced, again with the guard acting; and with as much as acting could do.
+fn prevention(runs: &[Run]) {
+    let (mut predicted, mut prevented, mut possible, mut actions, mut tripped) = (0, 0, 0, 0, 0);
+    let mut caused = 0;
+    for run in runs.iter().filter(|r| !fit::is_training(&r.family)) {
+        let index: u64 = run.name.rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default();
+        let (guarded, score) = host::simulate(&run.family, index, Arm::Guarded(FITTED));
+        actions += score.actions;
+        tripped += score.watchdog;
+        if run.ooms.is_empty() {
+            caused += usize::from(!guarded.ooms.is_empty());
+            continue;
+        }
+        let announced = run.samples.iter().zip(Rival::Predictor(FITTED).answers(run));
+        if !announced.into_iter().any(|(s, a)| a.alarm && run.oom_within(s.t_ns, 30 * super::run::SECOND)) {
+            continue;
+        }
+        predicted += 1;
+        prevented += usize::from(guarded.ooms.is_empty());
+        possible += usize::from(host::simulate(&run.family, index, Arm::Bound).0.ooms.is_empty());
+    }
+    let share = |n: usize| 100.0 * n as f64 / predicted.max(1) as f64;
+    println!(
+        "acting: {prevented} of {predicted} predicted OOMs prevented ({:.0} %), nothing killed; reclaiming everything and compacting\n\
+         all the time, cost aside, would prevent {possible} ({:.0} %). OOMs where there had been none: {caused}. Actions {actions}, watchdog {tripped}",
+        share(prevented),
+        share(possible)
+    );
+}

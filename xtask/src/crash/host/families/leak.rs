@@ -1,0 +1,41 @@
+//! A task that forgets to free: steady, in gusts, or ever faster. Some are noticed and stopped.
+
+use super::{DT, Pages, Workload};
+use crate::crash::host::machine::Machine;
+use mm::MigrateType;
+
+pub struct Leak {
+    pages: Pages,
+    rate: f64,
+    growth: f64,
+    gusts: f64,
+    most: f64,
+}
+
+impl Leak {
+    pub fn new(machine: &mut Machine) -> Self {
+        let pages = Pages::new(machine);
+        let available = machine.available() as f64;
+        let fill_s = machine.random.log_between(6.0, 150.0);
+        Leak {
+            pages,
+            rate: available / fill_s,
+            growth: if machine.random.chance(0.3) { machine.random.between(0.005, 0.04) } else { 0.0 },
+            gusts: machine.random.between(0.0, 0.8),
+            most: available * machine.random.between(0.5, 2.0),
+        }
+    }
+}
+
+impl Workload for Leak {
+    fn tick(&mut self, machine: &mut Machine) {
+        let gust = 1.0 + self.gusts * machine.random.between(-1.0, 1.0);
+        let n = machine.random.count(self.rate * DT * gust);
+        let room = (self.most - self.pages.len() as f64).max(0.0) as usize;
+        self.pages.grow(machine, n.min(room), MigrateType::Unmovable);
+        self.rate *= 1.0 + self.growth * DT;
+        // Ordinary work beside it.
+        let churn = machine.random.below(50);
+        self.pages.churn(machine, churn);
+    }
+}

@@ -1,0 +1,127 @@
+//! Leg (a): the real `mm` code on the host, under an accelerated clock, with workloads of eight families.
+
+pub mod families;
+pub mod machine;
+pub mod random;
+
+use super::run::{Run, SECOND};
+use ai_insights::crash_predictor::{Coefficients, Decision, Done, Guard, GuardScore, Mode, Predictor};
+use families::FAMILIES;
+use machine::{Machine, PageCache};
+use mm::{Frame, MigrateType, Zones};
+use random::Random;
+
+/// Runs of each family.
+pub const RUNS: u64 = 28;
+/// Length of a run.
+const LENGTH_NS: u64 = 90 * SECOND;
+/// The workload begins then; before, the machine is idle.
+const START_NS: u64 = 3 * SECOND;
+
+/// Who is in charge while a run goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Arm {
+    /// Watermarks and direct reclaim alone, as the kernel without a predictor.
+    Control,
+    /// And the predictor with its guard.
+    Guarded(Coefficients),
+    /// And everything reclaimable is reclaimed, and all memory compacted, from the start on: as much as acting can do.
+    Bound,
+}
+
+/// Simulates run `index` of a family; what the guard did, where there was one.
+pub fn simulate(family: &str, index: u64, arm: Arm) -> (Run, GuardScore) {
+    let seed = family.bytes().fold(index + 1, |h, b| h.wrapping_mul(0x0100_0000_01b3) ^ u64::from(b));
+    let mut random = Random::new(seed);
+    let total = random.log_between(16_384.0, 65_536.0) as usize; // 64 to 256 MiB
+    let mut frames = vec![Frame::RESERVED; total];
+    let cache = PageCache::default();
+    let mut zones = Zones::with_border(&mut frames, 0, total as u64 / 4);
+    let added = zones.add_free(0, total as u64);
+    assert!(added.is_ok(), "a fresh machine takes its own frames: {added:?}");
+    let mut machine = Machine::new(zones, &cache, random);
+    boot(&mut machine);
+    let mut workload = families::start(family, index, &mut machine);
+    let mut run = Run {
+        family: family.to_owned(),
+        simulated: true,
+        name: format!("{family} {index}"),
+        samples: Vec::new(),
+        start_ns: START_NS,
+        ooms: Vec::new(),
+    };
+    let mut predictor = match arm {
+        Arm::Guarded(fit) => Some(Predictor::with(fit)),
+        _ => None,
+    };
+    let mut guard = Guard::new(1_000_000);
+    guard.set_mode(Mode::On);
+    while machine.now_ns < LENGTH_NS {
+        if machine.now_ns >= START_NS {
+            workload.tick(&mut machine);
+        }
+        let sample = machine.sample();
+        run.samples.push(sample);
+        if let Some(predictor) = &mut predictor {
+            let assessment = predictor.sample(sample);
+            if let Decision::Act(action) = guard.decide(&assessment, &sample, predictor.threshold(), 0) {
+                machine.start(action);
+                predictor.acted();
+                guard.done(Done { t_ns: sample.t_ns, pages: 0 });
+            }
+        }
+        if matches!(arm, Arm::Bound) {
+            let turn = machine.now_ns / machine::TICK_NS;
+            machine.start(if turn % 2 == 0 {
+                ai_insights::crash_predictor::Action::Reclaim { pages: sample.total_pages }
+            } else {
+                ai_insights::crash_predictor::Action::Compact
+            });
+        }
+        machine.end_tick();
+        if let Some(oom) = machine.crash_ns {
+            // The sample after the refusal is the last: what would follow depends on who is killed.
+            run.ooms.push(oom.max(START_NS) + 1);
+            break;
+        }
+    }
+    (run, guard.score())
+}
+
+/// What a booted system holds: scattered unmovable pages and a page cache.
+fn boot(machine: &mut Machine) {
+    let system = (machine.total() as f64 * machine.random.between(0.05, 0.2)) as u64;
+    for _ in 0..system {
+        let _ = machine.take(0, MigrateType::Unmovable, true);
+    }
+    let cache = (machine.total() as f64 * machine.random.between(0.05, 0.4)) as u64;
+    for _ in 0..cache {
+        machine.read_file_page();
+    }
+}
+
+/// All runs of the families, in the control arm.
+pub fn all(only: impl Fn(&str) -> bool) -> Vec<Run> {
+    let families = FAMILIES.iter().filter(|f| only(f));
+    families.flat_map(|family| (0..RUNS).map(move |i| simulate(family, i, Arm::Control).0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_the_same_every_time() {
+        let (a, b) = (simulate("leak", 3, Arm::Control).0, simulate("leak", 3, Arm::Control).0);
+        assert_eq!((a.samples, a.ooms), (b.samples, b.ooms));
+    }
+
+    #[test]
+    fn plateaus_and_sawteeth_never_crash() {
+        for family in ["plateau", "sawtooth"] {
+            for index in 0..4 {
+                assert!(simulate(family, index, Arm::Control).0.ooms.is_empty(), "{family} {index}");
+            }
+        }
+    }
+}
