@@ -102,6 +102,14 @@ impl Object<'_> {
         self
     }
 
+    /// An array of integers that may be negative.
+    pub(crate) fn integers(&mut self, key: &str, items: impl IntoIterator<Item = i64>) -> &mut Self {
+        array(self.key(key), items, |out, n| {
+            let _ = write!(out, "{n}");
+        });
+        self
+    }
+
     /// An array of integers.
     pub(crate) fn numbers(&mut self, key: &str, items: impl IntoIterator<Item = u64>) -> &mut Self {
         array(self.key(key), items, |out, n| {

@@ -21,6 +21,21 @@ pub trait System {
     fn cpus(&self) -> Vec<Cpu>;
     /// Physical memory, heap and SLM pool.
     fn memory(&self) -> Memory;
+    /// Zones, watermarks, caches, and what reclaim and compaction have done.
+    fn memory_state(&self) -> MemoryState;
+    /// Moves all movable pages together; may take seconds.
+    fn memory_compact(&self) -> mm::compact::Report;
+    /// Has the caches free about `bytes`; one line per cache.
+    fn memory_reclaim(&self, bytes: u64) -> Vec<mm::reclaim::Part>;
+    /// The workloads that [`memory_stress`](System::memory_stress) knows: name, and what it does in one line.
+    fn stress_families(&self) -> &'static [(&'static str, &'static str)];
+    /// Runs a workload that may exhaust memory. `watch` is called about once a second, and ends it by [`Flow::Stop`].
+    fn memory_stress(
+        &self,
+        family: &str,
+        duration: Duration,
+        watch: &mut dyn FnMut(&StressState) -> Flow,
+    ) -> Result<StressOutcome, StressError>;
     /// Every thread that exists, in order of `id`, idle threads included.
     fn tasks(&self) -> Vec<Task>;
     /// Every PCI function found, in order of address.
@@ -29,6 +44,16 @@ pub trait System {
     fn log(&self) -> Vec<LogLine>;
     /// Run queues, one per online CPU.
     fn scheduler(&self) -> SchedulerStatus;
+
+    /// The crash predictor, its score and its guard.
+    #[cfg(feature = "ai-ops")]
+    fn crash_state(&self) -> CrashState;
+    /// Sets the one threshold.
+    #[cfg(feature = "ai-ops")]
+    fn crash_tune(&self, threshold: f32) -> Result<(), ai_insights::crash_predictor::ThresholdError>;
+    /// Sets who acts.
+    #[cfg(feature = "ai-ops")]
+    fn crash_auto(&self, mode: ai_insights::crash_predictor::Mode);
 
     /// The registry that the kernel lists its metrics in, gauges up to date.
     #[cfg(feature = "ai-ops")]
@@ -143,6 +168,134 @@ pub struct PageStats {
     pub frees: u64,
     /// Refused allocations since boot.
     pub failures: u64,
+}
+
+/// One zone of physical memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneState {
+    /// `DMA32` or `Normal`.
+    pub name: &'static str,
+    /// Its counters.
+    pub stats: mm::Stats,
+    /// Its marks.
+    pub watermarks: mm::Watermarks,
+    /// Free blocks per order in partly used pageblocks, by migrate type (order of `mm::MigrateType::ALL`).
+    pub by_type: [[u64; mm::ORDERS]; 3],
+}
+
+/// Memory management at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryState {
+    /// The zones that have memory.
+    pub zones: Vec<ZoneState>,
+    /// How short memory is.
+    pub pressure: mm::Pressure,
+    /// Free frames that the CPUs keep for themselves.
+    pub cached_frames: u64,
+    /// Caches that reclaim may shrink: name and bytes.
+    pub caches: Vec<(&'static str, u64)>,
+    /// Totals of reclaim.
+    pub reclaim: mm::reclaim::ReclaimStats,
+    /// Time lost in waiting for memory.
+    pub stall: mm::stall::StallStats,
+    /// Compactions since boot.
+    pub compactions: u64,
+    /// Pages moved since boot.
+    pub moved: u64,
+    /// Times that memory ran out.
+    pub ooms: u64,
+    /// Tasks ended for it.
+    pub kills: u64,
+}
+
+/// A stress workload under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StressState {
+    /// Time since it began.
+    pub elapsed: Duration,
+    /// Bytes that it holds.
+    pub held: u64,
+    /// Free memory.
+    pub free: u64,
+}
+
+/// What a stress workload came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StressOutcome {
+    /// Why it ended.
+    pub end: StressEnd,
+    /// How long it ran.
+    pub duration: Duration,
+    /// The most that it held.
+    pub peak: u64,
+    /// Its allocations that were refused.
+    pub failures: u64,
+    /// Times that memory ran out meanwhile.
+    pub ooms: u64,
+}
+
+/// Why a stress workload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StressEnd {
+    /// Its time was over.
+    Time,
+    /// Memory ran out, and it was ended for it.
+    Killed,
+    /// Memory ran out, and its allocation was refused.
+    Refused,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl StressEnd {
+    /// As `memctl stress` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StressEnd::Time => "time",
+            StressEnd::Killed => "killed",
+            StressEnd::Refused => "refused",
+            StressEnd::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Why a stress workload did not run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StressError {
+    /// There is no such family.
+    #[error("there is no stress family `{0}`; `memctl stress` lists them")]
+    Unknown(String),
+    /// It could not be started.
+    #[error("the workload could not be started: {0}")]
+    NotStarted(String),
+}
+
+/// The crash predictor at one moment.
+#[cfg(feature = "ai-ops")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct CrashState {
+    /// What it says; `None` before its first sample.
+    pub assessment: Option<ai_insights::crash_predictor::Assessment>,
+    /// The threshold.
+    pub threshold: f32,
+    /// Who acts.
+    pub mode: ai_insights::crash_predictor::Mode,
+    /// Pages in all.
+    pub total_pages: u64,
+    /// Free pages of the last samples, oldest first.
+    pub free_pages: Vec<u64>,
+    /// How good it has been.
+    pub score: ai_insights::crash_predictor::Score,
+    /// What its guard has done.
+    pub guard: ai_insights::crash_predictor::GuardScore,
+    /// Alarms and misses, newest first.
+    pub history: Vec<ai_insights::crash_predictor::Record>,
+    /// Samples taken.
+    pub samples: u64,
+    /// Longest time of a sample.
+    pub slowest: Duration,
+    /// Mean time of a sample.
+    pub mean: Duration,
 }
 
 /// State of the kernel heap.

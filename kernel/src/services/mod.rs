@@ -7,12 +7,15 @@ mod clock;
 pub mod console;
 mod control;
 #[cfg(feature = "ai-ops")]
+mod crash;
+#[cfg(feature = "ai-ops")]
 mod insights;
 #[cfg(feature = "llm")]
 mod parallel;
 mod processor;
 pub mod selftests;
 pub mod slm;
+mod stress;
 mod system;
 
 use crate::tasks::SpawnError;
@@ -24,11 +27,14 @@ pub fn start(boot: &BootInfo) {
     system::init(boot);
     log::debug!("Init: {} functions have names", crate::ksyms::count());
     report("reclaim", crate::memory::shortage::start());
+    stress::init();
     #[cfg(feature = "llm")]
     report("model workers", parallel::start());
     report("model", slm::start(boot));
     #[cfg(feature = "ai-ops")]
     report("metrics", insights::start());
+    #[cfg(feature = "ai-ops")]
+    report("crash predictor", crash::start());
     report("control plane", control::start());
 }
 

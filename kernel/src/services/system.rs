@@ -1,10 +1,10 @@
 //! The machine as the shell sees it: the kernel's side of [`shell::System`].
 
-use super::{processor, selftests, slm};
+use super::{processor, selftests, slm, stress};
 use crate::arch::{irq, percpu, time};
 use crate::drivers::serial::{COM1, COM2};
 use crate::drivers::{acpi, pci};
-use crate::memory::{self, frames};
+use crate::memory::{self, compaction, frames, shortage};
 use crate::{boot, tasks};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,11 +12,12 @@ use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use mm::ZoneKind;
 use shell::slm::{SlmError, SlmEvent, SlmRequest, SlmStatus, SlmSummary};
 use shell::{
-    Flow, HeapStats, LogLevel, LogLine, Memory, PageStats, PciBar, PciBarKind, PciDevice, PciInterrupt,
-    PowerAction, PowerError, RunQueueStatus, SchedulerStatus, SelfTest, SelfTestError, System, Task,
-    TaskClass, TaskState, Version,
+    Flow, HeapStats, LogLevel, LogLine, Memory, MemoryState, PageStats, PciBar, PciBarKind, PciDevice,
+    PciInterrupt, PowerAction, PowerError, RunQueueStatus, SchedulerStatus, SelfTest, SelfTestError,
+    StressError, StressOutcome, StressState, System, Task, TaskClass, TaskState, Version, ZoneState,
 };
 
 /// Usable memory in the firmware's map, in bytes.
@@ -81,6 +82,67 @@ impl System for Machine {
             },
             slm_pool: slm::status().pool,
         }
+    }
+
+    fn memory_state(&self) -> MemoryState {
+        let zones = ZoneKind::ALL.into_iter().filter_map(|kind| {
+            let state = frames::with_zones(|zones| ZoneState {
+                name: kind.name(),
+                stats: zones.zone_stats(kind),
+                watermarks: zones.watermarks(kind),
+                by_type: mm::MigrateType::ALL.map(|of| zones.buddy(kind).free_blocks_of(of)),
+            })?;
+            (state.stats.total_frames > 0).then_some(state)
+        });
+        let ((compactions, moved), (ooms, kills)) = (compaction::counts(), shortage::oom_counts());
+        MemoryState {
+            zones: zones.collect(),
+            pressure: frames::pressure(),
+            cached_frames: percpu::all().map(|cpu| cpu.frame_cache.lock().held()).sum(),
+            caches: shortage::caches().into_iter().collect(),
+            reclaim: shortage::reclaim_stats(),
+            stall: shortage::stall_stats(),
+            compactions,
+            moved,
+            ooms,
+            kills,
+        }
+    }
+
+    fn memory_compact(&self) -> mm::compact::Report {
+        compaction::run(mm::compact::Goal::Everything)
+    }
+
+    fn memory_reclaim(&self, bytes: u64) -> Vec<mm::reclaim::Part> {
+        shortage::reclaim(bytes).parts().copied().collect()
+    }
+
+    fn stress_families(&self) -> &'static [(&'static str, &'static str)] {
+        stress::LIST
+    }
+
+    fn memory_stress(
+        &self,
+        family: &str,
+        duration: Duration,
+        watch: &mut dyn FnMut(&StressState) -> Flow,
+    ) -> Result<StressOutcome, StressError> {
+        stress::run(family, duration, watch)
+    }
+
+    #[cfg(feature = "ai-ops")]
+    fn crash_state(&self) -> shell::CrashState {
+        super::crash::state()
+    }
+
+    #[cfg(feature = "ai-ops")]
+    fn crash_tune(&self, threshold: f32) -> Result<(), ai_insights::crash_predictor::ThresholdError> {
+        super::crash::tune(threshold)
+    }
+
+    #[cfg(feature = "ai-ops")]
+    fn crash_auto(&self, mode: ai_insights::crash_predictor::Mode) {
+        super::crash::set_mode(mode);
     }
 
     fn tasks(&self) -> Vec<Task> {

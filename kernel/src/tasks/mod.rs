@@ -79,11 +79,6 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// The thread.
-    pub fn task(&self) -> &Task {
-        &self.task
-    }
-
     /// Waits for the thread's end; its result.
     pub fn join(self) -> T {
         self.task.joiners.wait_until(|| self.task.exited.load(Ordering::Acquire));

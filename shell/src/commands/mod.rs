@@ -4,12 +4,15 @@
 #[cfg(feature = "ai-ops")]
 mod autoctl;
 mod completion;
+#[cfg(feature = "ai-ops")]
+mod crashctl;
 mod free;
 mod help;
 mod how_to;
 mod log;
 mod lscpu;
 mod lspci;
+mod memctl;
 mod power;
 mod ps;
 mod schedctl;
@@ -27,7 +30,7 @@ use crate::parse::ParseError;
 use crate::reader::History;
 use crate::slm::SlmError;
 use crate::suggest::did_you_mean;
-use crate::system::{PowerError, SelfTestError, System};
+use crate::system::{PowerError, SelfTestError, StressError, System};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -46,6 +49,21 @@ pub static COMMANDS: &[Command] = &[
     lscpu::LSCPU,
     lspci::LSPCI,
     log::DMESG,
+    memctl::STATUS,
+    memctl::BUDDYINFO,
+    memctl::COMPACT,
+    memctl::RECLAIM,
+    memctl::STRESS,
+    #[cfg(feature = "ai-ops")]
+    crashctl::STATUS,
+    #[cfg(feature = "ai-ops")]
+    crashctl::HISTORY,
+    #[cfg(feature = "ai-ops")]
+    crashctl::TUNE,
+    #[cfg(feature = "ai-ops")]
+    crashctl::STATS,
+    #[cfg(feature = "ai-ops")]
+    crashctl::AUTO,
     schedctl::STATUS,
     #[cfg(feature = "ai-ops")]
     autoctl::AI_METRICS,
@@ -154,6 +172,9 @@ pub enum CommandError {
     /// The machine is still on.
     #[error(transparent)]
     Power(#[from] PowerError),
+    /// A stress workload.
+    #[error(transparent)]
+    Stress(#[from] StressError),
     /// A self test.
     #[error(transparent)]
     SelfTest(#[from] SelfTestError),

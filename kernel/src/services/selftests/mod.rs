@@ -6,7 +6,7 @@ mod firmware;
 mod golden;
 mod memory;
 mod migration;
-mod random;
+pub mod random;
 #[cfg(feature = "deterministic")]
 mod reservation;
 mod threads;

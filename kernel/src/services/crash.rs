@@ -1,0 +1,159 @@
+//! The crash predictor's loop: a sample every 100 ms, whatever the machine does; and the thread that acts when the guard
+//! says so.
+
+use crate::arch::time::uptime_nanos;
+use crate::memory::{compaction, frames, shortage};
+use crate::sync::IrqMutex;
+use crate::tasks::{self, SpawnError, WaitQueue};
+use ai_insights::crash_predictor::{Action, Decision, Done, Guard, Mode, Predictor, Sample, ThresholdError};
+use alloc::vec::Vec;
+use core::time::Duration;
+use mm::compact::Goal;
+use mm::{FRAME_SIZE, MAX_ORDER, PAGEBLOCK_ORDER, fragmentation};
+use shell::CrashState;
+
+const PERIOD_NANOS: u64 = 100_000_000;
+/// An assessment that takes longer is not used.
+const BUDGET_NANOS: u64 = 1_000_000;
+/// The order that fragmentation is judged by: 64 KiB, a stack.
+const JUDGED_ORDER: usize = 4;
+
+struct State {
+    predictor: Predictor,
+    guard: Guard,
+    /// Times that memory had run out at the last sample.
+    ooms: u64,
+    slowest: u64,
+    spent: u64,
+    action: Option<Action>,
+}
+
+static STATE: IrqMutex<State> = IrqMutex::new(State {
+    predictor: Predictor::new(),
+    guard: Guard::new(BUDGET_NANOS),
+    ooms: 0,
+    slowest: 0,
+    spent: 0,
+    action: None,
+});
+static ACT: WaitQueue = WaitQueue::new();
+
+/// Starts both threads; the guard is on.
+pub fn start() -> Result<(), SpawnError> {
+    STATE.lock().guard.set_mode(Mode::On);
+    tasks::spawn("crash-guard", tasks::Options::default(), act)?;
+    tasks::spawn("crash-sampler", options(), || {
+        let mut next = uptime_nanos();
+        loop {
+            assess(&sample());
+            next = (next + PERIOD_NANOS).max(uptime_nanos());
+            tasks::sleep_nanos(next - uptime_nanos().min(next));
+        }
+    })?;
+    Ok(())
+}
+
+/// A reservation keeps the samples coming at their times, however busy the machine is.
+#[cfg(feature = "deterministic")]
+fn options() -> tasks::Options {
+    let class = sched::Class::Reserved(sched::Reservation { budget: 5_000_000, period: PERIOD_NANOS });
+    tasks::Options { class, ..tasks::Options::default() }
+}
+
+#[cfg(not(feature = "deterministic"))]
+fn options() -> tasks::Options {
+    tasks::Options::default()
+}
+
+fn sample() -> Sample {
+    let (pages, reclaim, stall) = (frames::stats(), shortage::reclaim_stats(), shortage::stall_stats());
+    Sample {
+        t_ns: uptime_nanos(),
+        total_pages: pages.total_frames,
+        free_pages: pages.free_frames,
+        largest_free_order: pages.largest_free_order.unwrap_or(0).min(MAX_ORDER) as u8,
+        fragmentation: fragmentation::extfrag_index(&pages.free_blocks, JUDGED_ORDER) as i16,
+        allocated_pages: pages.allocated_frames,
+        freed_pages: pages.freed_frames,
+        failures: pages.failures,
+        reclaimed_pages: reclaim.freed / FRAME_SIZE,
+        reclaim_attempts: reclaim.asked / FRAME_SIZE,
+        reclaimable_pages: shortage::reclaimable() / FRAME_SIZE,
+        stall_some_ns: stall.some.total_ns,
+        stall_full_ns: stall.full.total_ns,
+    }
+}
+
+fn assess(sample: &Sample) {
+    let (ooms, _) = shortage::oom_counts();
+    let mut state = STATE.lock();
+    let state_ref = &mut *state;
+    if ooms != state_ref.ooms {
+        state_ref.ooms = ooms;
+        state_ref.predictor.outcome_oom(sample.t_ns);
+    }
+    let start = uptime_nanos();
+    let assessment = state_ref.predictor.sample(*sample);
+    let took = uptime_nanos().saturating_sub(start);
+    state_ref.slowest = state_ref.slowest.max(took);
+    state_ref.spent += took;
+    let threshold = state_ref.predictor.threshold();
+    if let Decision::Act(action) = state_ref.guard.decide(&assessment, sample, threshold, took) {
+        state_ref.action = Some(action);
+        state_ref.predictor.acted();
+        drop(state);
+        ACT.wake_one();
+    }
+}
+
+/// Does what was decided, one thing after the other.
+fn act() {
+    loop {
+        let mut action = None;
+        ACT.wait_until(|| {
+            action = STATE.lock().action.take();
+            action.is_some()
+        });
+        let pages = match action {
+            Some(Action::Reclaim { pages }) => shortage::reclaim(pages * FRAME_SIZE).freed / FRAME_SIZE,
+            Some(Action::Compact) => compaction::run(Goal::Order(PAGEBLOCK_ORDER)).moved,
+            None => 0,
+        };
+        STATE.lock().guard.done(Done { t_ns: uptime_nanos(), pages });
+    }
+}
+
+/// Everything about it.
+pub fn state() -> CrashState {
+    let total_pages = frames::stats().total_frames;
+    // Room first: nothing is allocated under the lock.
+    let mut free_pages = Vec::with_capacity(ai_insights::crash_predictor::RING);
+    let mut history = Vec::with_capacity(ai_insights::crash_predictor::RECORDS);
+    let state = STATE.lock();
+    free_pages.extend(state.predictor.free_series().take(free_pages.capacity()));
+    history.extend(state.predictor.history().take(history.capacity()));
+    let samples = state.predictor.samples();
+    CrashState {
+        assessment: state.predictor.last().copied(),
+        threshold: state.predictor.threshold(),
+        mode: state.guard.mode(),
+        total_pages,
+        free_pages,
+        score: state.predictor.score(),
+        guard: state.guard.score(),
+        history,
+        samples,
+        slowest: Duration::from_nanos(state.slowest),
+        mean: Duration::from_nanos(state.spent.checked_div(samples).unwrap_or(0)),
+    }
+}
+
+/// Sets the threshold.
+pub fn tune(threshold: f32) -> Result<(), ThresholdError> {
+    STATE.lock().predictor.set_threshold(threshold)
+}
+
+/// Sets who acts.
+pub fn set_mode(mode: Mode) {
+    STATE.lock().guard.set_mode(mode);
+}
