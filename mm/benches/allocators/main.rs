@@ -20,7 +20,7 @@ use spin::Mutex;
 
 /// 64 MiB.
 const FRAMES: usize = 1 << 14;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 /// An arena of real memory that is aligned to its largest block.
 fn arena() -> *mut u8 {
