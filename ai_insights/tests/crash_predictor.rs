@@ -202,3 +202,16 @@ proptest! {
         }
     }
 }
+
+/// Prints the time of an update; asserts nothing about it, for machines differ. `cargo test --release -- --nocapture`.
+#[test]
+fn time_of_an_update() {
+    let mut predictor = Predictor::new();
+    let start = std::time::Instant::now();
+    let updates = 200_000u64;
+    for tick in 0..updates {
+        predictor.sample(Sample::quiet(tick * TICK, 65_536, 40_000 - tick % 30_000));
+    }
+    println!("{:.0} ns per update", start.elapsed().as_nanos() as f64 / updates as f64);
+    assert_eq!(predictor.samples(), updates);
+}

@@ -1,7 +1,7 @@
 //! Written by `cargo xtask fit crash`; do not edit.
 //!
-//! Data: 22 runs of the training families, simulated on the host (`xtask/src/crash/host`, seeds from family and index)
-//! and recorded (`mem_oom`). Runs by family: bigheap (9), brk (2), cpu (1), dentry (1), fork (1), mmap (5), pagemove (1), qsort (1), switch (1).
+//! Data: 22 runs of the training families, recorded on Linux machines (`mem_oom`); none simulated.
+//! Runs by family: bigheap (9), brk (2), cpu (1), dentry (1), fork (1), mmap (5), pagemove (1), qsort (1), switch (1).
 //! Threshold and penalty by leave-one-family-out cross-validation on these families alone. Deterministic.
 
 use super::model::Coefficients;

@@ -20,8 +20,6 @@ const LEAD_NS: u64 = 5 * SECOND;
 const SHARPNESS: f64 = 2.0;
 /// Share of the weight that all moments of a run have alike.
 const EVEN: f64 = 0.3;
-/// One sample in this many is learned from: neighbours are alike.
-const THINNING: usize = 1;
 /// Rounds of reweighting.
 const ROUNDS: usize = 25;
 
@@ -45,17 +43,12 @@ struct Bag {
 pub fn prepare(run: &Run) -> Prepared<'_> {
     let mut predictor = Predictor::new();
     let (mut examples, mut calm) = (Vec::new(), Vec::new());
-    let mut taken = 0;
     let mut announced: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for sample in &run.samples {
         predictor.sample(*sample);
         let next = run.next_oom(sample.t_ns);
         // Before the workload there is nothing to know, and an OOM at its very start teaches what nobody can act on.
         if sample.t_ns < run.start_ns || next.is_some_and(|oom| !run.is_late(oom)) {
-            continue;
-        }
-        taken += 1;
-        if taken % THINNING != 0 {
             continue;
         }
         let y = run.oom_within(sample.t_ns, HORIZON_NS);
@@ -234,8 +227,8 @@ pub fn source(fit: &Coefficients, runs: &[Run]) -> String {
         fit.weights.iter().zip(NAMES).map(|(w, name)| format!("        {w:.5}, // {name}\n")).collect();
     format!(
         "//! Written by `cargo xtask fit crash`; do not edit.\n//!\n\
-         //! Data: {} runs of the training families, simulated on the host (`xtask/src/crash/host`, seeds from family and index)\n\
-         //! and recorded (`mem_oom`). Runs by family: {}.\n\
+         //! Data: {} runs of the training families, recorded on Linux machines (`mem_oom`); none simulated.\n\
+         //! Runs by family: {}.\n\
          //! Threshold and penalty by leave-one-family-out cross-validation on these families alone. Deterministic.\n\n\
          use super::model::Coefficients;\n\n/// The fitted model.\npub const FITTED: Coefficients = Coefficients {{\n    \
          bias: {:.5},\n    weights: [\n{}    ],\n    time_low: {:.4},\n    time_mid: {:.4},\n    time_high: {:.4},\n    \

@@ -1,5 +1,8 @@
 //! Logistic regression by Newton's method with an L2 penalty, weighted, on standardised features.
 
+// Matrices are indexed as in the formulas.
+#![allow(clippy::needless_range_loop)]
+
 use ai_insights::crash_predictor::FEATURES;
 
 /// Weights per feature, and the bias last.

@@ -72,7 +72,7 @@ pub fn simulate(family: &str, index: u64, arm: Arm) -> (Run, GuardScore) {
         }
         if matches!(arm, Arm::Bound) {
             let turn = machine.now_ns / machine::TICK_NS;
-            machine.start(if turn % 2 == 0 {
+            machine.start(if turn.is_multiple_of(2) {
                 ai_insights::crash_predictor::Action::Reclaim { pages: sample.total_pages }
             } else {
                 ai_insights::crash_predictor::Action::Compact

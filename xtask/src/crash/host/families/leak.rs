@@ -31,7 +31,7 @@ impl Workload for Leak {
     fn tick(&mut self, machine: &mut Machine) {
         let gust = 1.0 + self.gusts * machine.random.between(-1.0, 1.0);
         let n = machine.random.count(self.rate * DT * gust);
-        let room = (self.most - self.pages.len() as f64).max(0.0) as usize;
+        let room = (self.most - self.pages.count() as f64).max(0.0) as usize;
         self.pages.grow(machine, n.min(room), MigrateType::Unmovable);
         self.rate *= 1.0 + self.growth * DT;
         // Ordinary work beside it.

@@ -56,7 +56,7 @@ impl Pages {
     }
 
     /// Pages held.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.held.len()
     }
 
@@ -81,16 +81,16 @@ impl Pages {
 
     /// Grows or shrinks to `n`.
     pub fn set(&mut self, machine: &mut Machine, n: usize) {
-        if n > self.len() {
-            self.grow(machine, n - self.len(), MigrateType::Movable);
+        if n > self.count() {
+            self.grow(machine, n - self.count(), MigrateType::Movable);
         } else {
-            self.shrink(machine, self.len() - n);
+            self.shrink(machine, self.count() - n);
         }
     }
 
     /// Gives back and takes again about `n` pages.
     pub fn churn(&mut self, machine: &mut Machine, n: usize) {
-        let n = n.min(self.len());
+        let n = n.min(self.count());
         self.shrink(machine, n);
         self.grow(machine, n, MigrateType::Movable);
     }
