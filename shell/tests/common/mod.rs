@@ -17,6 +17,10 @@ pub struct Machine {
     /// Pieces that the model says.
     pub pieces: Vec<(&'static [u8], SlmOrigin)>,
     pub has_model: bool,
+    #[cfg(feature = "ai-ops")]
+    pub threshold: RefCell<f32>,
+    #[cfg(feature = "ai-ops")]
+    pub mode: RefCell<ai_insights::crash_predictor::Mode>,
 }
 
 impl Machine {
@@ -31,6 +35,10 @@ impl Machine {
                 (b" card.", SlmOrigin::Model),
             ],
             has_model: true,
+            #[cfg(feature = "ai-ops")]
+            threshold: RefCell::new(0.5),
+            #[cfg(feature = "ai-ops")]
+            mode: RefCell::new(ai_insights::crash_predictor::Mode::Off),
         }
     }
 
@@ -97,6 +105,83 @@ impl System for Machine {
             heap: HeapStats { size: 4 << 20, used: 1 << 20, peak: 2 << 20, live: 321 },
             slm_pool: Some(self.pool()),
         }
+    }
+    fn memory_state(&self) -> MemoryState {
+        let mut stats = mm::Stats { total_frames: 60_000, free_frames: 5 + 512, ..mm::Stats::default() };
+        stats.free_blocks[0] = 5;
+        stats.free_blocks[9] = 1;
+        let mut by_type = [[0; mm::ORDERS]; 3];
+        by_type[mm::MigrateType::Movable as usize][0] = 5;
+        let watermarks = mm::Watermarks { min: 400, low: 500, high: 600 };
+        MemoryState {
+            zones: vec![ZoneState { name: "DMA32", stats, watermarks, by_type }],
+            pressure: mm::Pressure::None,
+            cached_frames: 7,
+            caches: vec![("spare stacks", 65_536)],
+            reclaim: mm::reclaim::ReclaimStats { asked: 8192, freed: 4096, rounds: 2 },
+            stall: mm::stall::StallStats::default(),
+            compactions: 3,
+            moved: 40,
+            ooms: 1,
+            kills: 1,
+        }
+    }
+    fn memory_compact(&self) -> mm::compact::Report {
+        mm::compact::Report { scanned: 9, isolated: 8, moved: 7, pinned: 1, ..Default::default() }
+    }
+    fn memory_reclaim(&self, bytes: u64) -> Vec<mm::reclaim::Part> {
+        let asked = bytes.min(65_536);
+        vec![mm::reclaim::Part { name: "spare stacks", count: 65_536, asked, freed: asked }]
+    }
+    fn stress_families(&self) -> &'static [(&'static str, &'static str)] {
+        &[("leak", "Takes memory.")]
+    }
+    fn memory_stress(
+        &self,
+        family: &str,
+        duration: Duration,
+        watch: &mut dyn FnMut(&StressState) -> Flow,
+    ) -> Result<StressOutcome, StressError> {
+        if family != "leak" {
+            return Err(StressError::Unknown(family.into()));
+        }
+        let state = StressState { elapsed: Duration::from_secs(1), held: 1 << 20, free: 2 << 20 };
+        let end = if watch(&state) == Flow::Stop { StressEnd::Interrupted } else { StressEnd::Time };
+        Ok(StressOutcome { end, duration, peak: 1 << 20, failures: 2, ooms: 0 })
+    }
+    #[cfg(feature = "ai-ops")]
+    fn crash_state(&self) -> CrashState {
+        use ai_insights::crash_predictor::*;
+        let mut predictor = Predictor::new();
+        let mut assessment = None;
+        for tick in 0..200 {
+            // A leak of 4 MiB a second that began 10 s ago.
+            let lost = u64::saturating_sub(tick, 100) * 100;
+            assessment = Some(predictor.sample(Sample::quiet(tick * 100_000_000, 60_000, 50_000 - lost)));
+        }
+        CrashState {
+            assessment,
+            threshold: *self.threshold.borrow(),
+            mode: *self.mode.borrow(),
+            total_pages: 60_000,
+            free_pages: predictor.free_series().collect(),
+            score: predictor.score(),
+            guard: GuardScore { decisions: 200, ..GuardScore::default() },
+            history: predictor.history().copied().collect(),
+            samples: predictor.samples(),
+            slowest: Duration::from_micros(20),
+            mean: Duration::from_micros(10),
+        }
+    }
+    #[cfg(feature = "ai-ops")]
+    fn crash_tune(&self, threshold: f32) -> Result<(), ai_insights::crash_predictor::ThresholdError> {
+        ai_insights::crash_predictor::Predictor::new().set_threshold(threshold)?;
+        self.threshold.replace(threshold);
+        Ok(())
+    }
+    #[cfg(feature = "ai-ops")]
+    fn crash_auto(&self, mode: ai_insights::crash_predictor::Mode) {
+        self.mode.replace(mode);
     }
     fn tasks(&self) -> Vec<Task> {
         let task = |id, name: &str, state, class| Task {
