@@ -1,6 +1,7 @@
 //! The engine: one loaded model that continues token sequences.
 //!
-//! Loading checks the file against its own metadata, takes all memory from the pool, and times the SIMD variants on real
+//! Loading checks the file against its own metadata, takes its memory from the pool (what is on the heap, the crate's
+//! page says under principle 2; it goes when the engine is dropped), and times the SIMD variants on real
 //! weight rows. A generation feeds the prompt and the *record* (tokens that the answer must begin with), then samples.
 //! Keys and values of a prefix shared with the call before are reused.
 
@@ -172,7 +173,7 @@ pub struct Engine<'p> {
 }
 
 impl<'p> Engine<'p> {
-    /// Loads a model. `pool` is all the memory it gets; the GGUF's bytes are read in place as long as it lives.
+    /// Loads a model. `pool` is the memory for all its tables, buffers and cache; the GGUF's bytes are read in place as long as it lives.
     pub fn load(
         gguf: Gguf<'p>,
         mut pool: Pool<'p>,

@@ -33,11 +33,16 @@ pub struct Layer<'p> {
     pub down: Matrix<'p>,
 }
 
+/// Most heap bytes for each block: SmolLM2's 30 take under 18 KiB.
+pub const LAYER_BYTES: usize = 600;
+const _: () = assert!(size_of::<Layer<'_>>() <= LAYER_BYTES);
+
 /// All tensors; matrices stay in the GGUF, norms are copied to the pool (a GGUF need not align them).
 pub struct Weights<'p> {
     /// Token embedding, `[vocabulary x width]`.
     pub embedding: Matrix<'p>,
-    /// The blocks (descriptors only, on the heap).
+    /// The blocks: where each matrix lies, [`LAYER_BYTES`] at most a block. This table is the one thing of a loaded
+    /// model that is on the heap: the pool hands out plain numbers, and these are borrows.
     pub layers: Vec<Layer<'p>>,
     /// Norm before the head, `[width]`.
     pub output_norm: &'p [f32],
@@ -67,7 +72,8 @@ impl<'p> Weights<'p> {
             Some(_) => vector(gguf, "rope_freqs.weight", config.rope_dims / 2, pool)?,
             None => &[],
         };
-        let mut layers = Vec::new();
+        // A block takes nine tensors, so a file cannot make this table larger than itself.
+        let mut layers = Vec::with_capacity(config.layers.min(gguf.tensors_len() / 9));
         for layer in 0..config.layers {
             let mut matrix = |name: &str, columns, rows| {
                 Matrix::load(gguf, &format!("blk.{layer}.{name}.weight"), columns, rows, pool, parallel)
