@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::tiny::{VOCABULARY, model};
+use common::tiny::{ROPE_DIMS, VOCABULARY, model};
 use llm::clock::StdClock;
 use llm::engine::{Engine, LoadError, LoadOptions};
 use llm::error::GgufError;
@@ -83,6 +83,7 @@ fn absurd_metadata_is_refused_by_name() {
     }
     // Plausible numbers that do not fit the tensors name the tensor.
     for (key, value) in [
+        ("llama.block_count", 1),
         ("llama.block_count", 3),
         ("llama.embedding_length", 512),
         ("llama.feed_forward_length", 1024),
@@ -91,6 +92,103 @@ fn absurd_metadata_is_refused_by_name() {
         let error = error_of(&good, key, Some(value));
         assert!(error.contains(".weight"), "{key} = {value}: {error:?}");
     }
+}
+
+#[test]
+fn tensors_of_layers_beyond_the_count_are_refused() {
+    let (good, _) = model(GgmlType::Q8_0, false);
+    let expected =
+        "tensor \"blk.1.attn_q.weight\" lies outside the layers: llama.block_count is 1; the file is damaged";
+    assert_eq!(error_of(&good, "llama.block_count", Some(1)), expected);
+    let with_tensor = |name: &str| {
+        let mut file = with_metadata(&good, |_, _| true);
+        file.tensor(name, GgmlType::F32, &[32], &[0; 128]);
+        load_error(&file.finish())
+    };
+    for name in ["blk.2.x", "blk.1024.attn_q.weight", "blk.99999999999999999999999.x"] {
+        assert!(matches!(with_tensor(name), Some(LoadError::ExtraLayer { layers: 2, .. })), "{name}");
+    }
+    // What is not of a layer is not counted as one.
+    for name in ["blk.1.extra", "blk..x", "blk.x.y", "blk.2", "other.7.x"] {
+        assert_eq!(with_tensor(name), None, "{name}");
+    }
+}
+
+#[test]
+fn tokens_outside_the_vocabulary_are_refused_under_every_key() {
+    let (good, _) = model(GgmlType::Q8_0, false);
+    for name in [
+        "bos",
+        "eos",
+        "eot",
+        "eom",
+        "unknown",
+        "seperator",
+        "separator",
+        "padding",
+        "cls",
+        "mask",
+        "prefix",
+        "suffix",
+        "middle",
+        "fim_pre",
+        "fim_suf",
+        "fim_mid",
+        "fim_pad",
+        "fim_rep",
+        "fim_sep",
+    ] {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let with_id = |id: u32| {
+            let mut file = with_metadata(&good, |_, found| found != key);
+            file.u32(&key, id);
+            load_error(&file.finish()).map(|error| error.to_string())
+        };
+        for id in [VOCABULARY as u32, i32::MAX as u32, u32::MAX] {
+            let expected = format!("metadata {key} is {id}, but the vocabulary has {VOCABULARY} tokens");
+            assert_eq!(with_id(id), Some(expected));
+        }
+        assert_eq!(with_id(VOCABULARY as u32 - 1), None, "{key}");
+        let absent = with_metadata(&good, |_, found| found != key).finish();
+        assert_eq!(load_error(&absent), None, "without {key}");
+    }
+}
+
+#[test]
+fn numbers_that_divide_must_be_finite_and_above_zero() {
+    let (good, _) = model(GgmlType::Q8_0, false);
+    let with_number = |key: &str, value: f32| {
+        let mut file = with_metadata(&good, |_, found| found != key);
+        file.f32(key, value);
+        load_error(&file.finish()).map(|error| error.to_string())
+    };
+    for key in [
+        "llama.attention.layer_norm_rms_epsilon",
+        "llama.rope.freq_base",
+        "llama.rope.scale_linear",
+        "llama.rope.scaling.factor",
+    ] {
+        for value in [0.0, -0.0, -1.0, 1e-40, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+            let error = with_number(key, value).unwrap_or_default();
+            assert!(error.contains(key), "{key} = {value}: {error:?}");
+        }
+        assert_eq!(with_number(key, 1.0), None, "{key}");
+    }
+    assert_eq!(with_number("llama.attention.layer_norm_rms_epsilon", 1e-12), None);
+    // The rotation's own divisors are a tensor.
+    let with_factors = |last: f32| {
+        let mut file = with_metadata(&good, |_, _| true);
+        let mut factors = [1.0f32; ROPE_DIMS / 2];
+        factors[ROPE_DIMS / 2 - 1] = last;
+        let bytes: Vec<u8> = factors.iter().flat_map(|v| v.to_le_bytes()).collect();
+        file.tensor("rope_freqs.weight", GgmlType::F32, &[factors.len() as u64], &bytes);
+        load_error(&file.finish())
+    };
+    for factor in [0.0, -1.0, 1e-40, f32::NAN, f32::INFINITY] {
+        let error = with_factors(factor).map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("rope_freqs.weight"), "{factor}: {error:?}");
+    }
+    assert_eq!(with_factors(8.0), None);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl<'p> Weights<'p> {
         };
         let output_norm = vector(gguf, "output_norm.weight", width, pool)?;
         let rope_factors = match gguf.tensor("rope_freqs.weight") {
-            Some(_) => vector(gguf, "rope_freqs.weight", config.rope_dims / 2, pool)?,
+            Some(_) => rope_factors(gguf, config, pool)?,
             None => &[],
         };
         // A block takes nine tensors, so a file cannot make this table larger than itself.
@@ -91,6 +91,16 @@ impl<'p> Weights<'p> {
         }
         Ok(Self { embedding, layers, output_norm, head, rope_factors })
     }
+}
+
+/// The divisors of the rotation frequencies, none of them zero or negative.
+fn rope_factors<'p>(gguf: &Gguf<'p>, config: &Config, pool: &mut Pool<'p>) -> Result<&'p [f32], LoadError> {
+    let name = "rope_freqs.weight";
+    let factors = vector(gguf, name, config.rope_dims / 2, pool)?;
+    if factors.iter().any(|&factor| factor < f32::MIN_POSITIVE) {
+        return Err(LoadError::NotPositive { name });
+    }
+    Ok(factors)
 }
 
 /// Copies an F32 vector to the pool.

@@ -66,6 +66,7 @@ pub fn start(boot: &BootInfo) -> Result<(), SpawnError> {
 #[cfg(feature = "llm")]
 fn start_neural(source: &source::Source) -> Result<(), SpawnError> {
     neural::start()?;
+    SHOWN.lock().state = SlmState::Unloaded { reason: String::from("it is being loaded") };
     log::info!("SLM: Loading {} neural model ({} bytes)...", source.name, source.bytes.len());
     match load() {
         Ok(()) => log::info!("SLM: Runtime initialized successfully"),
