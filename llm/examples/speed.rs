@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::load(Gguf::parse(&file)?, Pool::new(&mut memory), &threads, &clock, options)?;
 
     let info = engine.info();
-    println!("load            {:8.3} s", info.load_ns as f64 / 1e9);
+    println!("load            {:8.3} s, context {}", info.load_ns as f64 / 1e9, info.context);
     for timing in info.timings.iter().flatten() {
         let (decode, prefill) = (timing.decode_ps as f64 / 1e3, timing.prefill_ps as f64 / 1e3);
         println!("{:10}      {decode:8.3} ns/MAC decode {prefill:8.3} prefill", timing.variant);

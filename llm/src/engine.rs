@@ -1,6 +1,7 @@
 //! The engine: one loaded model that continues token sequences.
 //!
-//! Loading checks the file against its own metadata, takes all memory from the pool, and times the SIMD variants on real
+//! Loading checks the file against its own metadata, takes its memory from the pool (what is on the heap, the crate's
+//! page says under principle 2; it goes when the engine is dropped), and times the SIMD variants on real
 //! weight rows. A generation feeds the prompt and the *record* (tokens that the answer must begin with), then samples.
 //! Keys and values of a prefix shared with the call before are reused.
 
@@ -21,6 +22,9 @@ use crate::simd::choose::{Choice, Timing, choose};
 use crate::tokenizer::Tokenizer;
 use alloc::vec::Vec;
 
+/// Reading a prompt, the longest that the receiver should wait for its next opportunity to stop, in nanoseconds.
+const LONGEST_SILENCE_NS: u64 = 300_000_000;
+
 /// Less context than this is not worth running (unless the model itself has less).
 pub const LEAST_CONTEXT: usize = 256;
 
@@ -39,7 +43,8 @@ pub struct LoadOptions {
 /// Where a piece of an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The prompt is still being read: no text, only an opportunity to stop.
+    /// The prompt is still being read: no text, only an opportunity to stop. There is one before each layer of the
+    /// model, and a machine that takes long for a layer is given fewer tokens at once.
     Prompt,
     /// A forced token.
     Record,
@@ -172,7 +177,7 @@ pub struct Engine<'p> {
 }
 
 impl<'p> Engine<'p> {
-    /// Loads a model. `pool` is all the memory it gets; the GGUF's bytes are read in place as long as it lives.
+    /// Loads a model. `pool` is the memory for all its tables, buffers and cache; the GGUF's bytes are read in place as long as it lives.
     pub fn load(
         gguf: Gguf<'p>,
         mut pool: Pool<'p>,
@@ -237,7 +242,7 @@ impl<'p> Engine<'p> {
         let mut last = 0;
         for batch in tokens.chunks(BATCH) {
             last = batch.len();
-            self.feed(batch);
+            self.feed(batch, &mut || true);
         }
         let compute = self.compute(1);
         Ok(self.model.logits(compute, last))
@@ -272,18 +277,22 @@ impl<'p> Engine<'p> {
 
         // The record is known beforehand, so the reader need not wait for the prompt to be read.
         let mut stopped = forced.iter().any(|&token| self.emit(token, Origin::Record, sink) == Flow::Stop);
-        let mut last = 0;
+        let (mut last, mut at_once) = (0, BATCH);
         // A record that is the whole answer need not be read by the model.
         while !stopped && max_tokens > 0 && self.cached < total {
             let mut batch = [0u32; BATCH];
             last = 0;
-            for (slot, token) in batch.iter_mut().zip(fed().skip(self.cached)) {
+            for (slot, token) in batch[..at_once].iter_mut().zip(fed().skip(self.cached)) {
                 *slot = token;
                 last += 1;
             }
-            self.feed(&batch[..last]);
             let progress = Piece { token: batch[last - 1], bytes: &[], origin: Origin::Prompt };
-            stopped = self.cached < total && sink(progress) == Flow::Stop;
+            let begun = self.clock.now_ns();
+            stopped = !self.feed(&batch[..last], &mut || sink(progress) == Flow::Continue);
+            let silence = self.clock.now_ns().saturating_sub(begun) / self.info.config.layers as u64;
+            if silence > LONGEST_SILENCE_NS {
+                at_once = last.div_ceil(2);
+            }
         }
         let prefilled = self.clock.now_ns();
         done.prefill_ns = prefilled.saturating_sub(started);
@@ -309,7 +318,7 @@ impl<'p> Engine<'p> {
                 done.stop = StopReason::ContextFull;
                 break;
             }
-            self.feed(&[token]);
+            self.feed(&[token], &mut || true);
             last = 1;
         }
         if stopped {
@@ -322,15 +331,18 @@ impl<'p> Engine<'p> {
         Ok(done)
     }
 
-    /// Runs a batch behind what is cached.
-    fn feed(&mut self, tokens: &[u32]) {
+    /// Runs a batch behind what is cached; `false`, and nothing more in the cache, where `go_on` said no.
+    fn feed(&mut self, tokens: &[u32], go_on: &mut dyn FnMut() -> bool) -> bool {
         let compute = self.compute(tokens.len());
-        self.model.forward(compute, tokens, self.cached);
+        if !self.model.forward(compute, tokens, self.cached, go_on) {
+            return false;
+        }
         let end = self.cached + tokens.len();
         if let Some(history) = self.history.get_mut(self.cached..end) {
             history.copy_from_slice(tokens);
         }
         self.cached = end;
+        true
     }
 
     /// CPUs and instructions for a batch.

@@ -7,7 +7,10 @@
 //!    computed as one exact 64-bit integer ([`quant`]), so every SIMD variant, thread count, batch size
 //!    and machine gives bit-identical logits. What remains in floating point has one written order.
 //! 2. **All memory of a run comes from one pool** ([`pool::Pool`]) whose bytes are accounted by
-//!    purpose. Weights stay where the GGUF lies. Only a few KiB of descriptors are on the heap.
+//!    purpose. Weights stay where the GGUF lies. On the heap are only the table that says where each block's
+//!    matrices lie (at most 600 bytes a block, `model::weights`), some bytes of an unfinished
+//!    character, and what ends with the call that made it: names while a file is checked, a text while it is
+//!    encoded, a template's parts, the vectors that variants are timed with.
 //! 3. **A file is hostile until proven otherwise.** Everything that comes from a GGUF is checked, and an
 //!    error names the key or tensor, what was expected and what was found.
 //! 4. **Simple before fast, except in the dot products** ([`simd`]), the only place with `unsafe`

@@ -1,16 +1,39 @@
 //! `cargo xtask ci`: what `.ci/run` runs, on one's own machine. Stops at the first failure; prints what each step
 //! took.
 
-use crate::kernel_image::FEATURES;
+use crate::kernel_image::{self, FEATURES, Variant};
+use crate::size;
 use crate::workspace::{Workspace, run};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
-/// One cargo call with the name under which it is reported.
+/// A check with the name under which it is reported.
 struct Step {
     name: String,
-    arguments: Vec<String>,
-    rustdoc_flags: Option<&'static str>,
+    work: Work,
+}
+
+/// What a step does.
+enum Work {
+    /// Calls cargo.
+    Cargo { arguments: Vec<String>, rustdoc_flags: Option<&'static str> },
+    /// Builds and links the kernel with exactly these features, without a model.
+    Link(Vec<&'static str>),
+}
+
+impl Work {
+    fn run(&self, workspace: &Workspace) -> Result<()> {
+        match self {
+            Self::Cargo { arguments, rustdoc_flags } => {
+                let mut cargo = workspace.cargo(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+                if let Some(flags) = rustdoc_flags {
+                    cargo.env("RUSTDOCFLAGS", flags);
+                }
+                run(&mut cargo)
+            }
+            Self::Link(features) => kernel_image::build(&Variant::with_features(features)).map(drop),
+        }
+    }
 }
 
 /// Runs every step.
@@ -19,13 +42,12 @@ pub fn ci() -> Result<()> {
     let mut timings: Vec<(String, Duration)> = Vec::new();
     let start = Instant::now();
     for step in steps() {
-        eprintln!("\n== {}: cargo {}", step.name, step.arguments.join(" "));
-        let began = Instant::now();
-        let mut cargo = workspace.cargo(&step.arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        if let Some(flags) = step.rustdoc_flags {
-            cargo.env("RUSTDOCFLAGS", flags);
+        match &step.work {
+            Work::Cargo { arguments, .. } => eprintln!("\n== {}: cargo {}", step.name, arguments.join(" ")),
+            Work::Link(_) => eprintln!("\n== {}", step.name),
         }
-        let result = run(&mut cargo).with_context(|| format!("ci: {} failed", step.name));
+        let began = Instant::now();
+        let result = step.work.run(&workspace).with_context(|| format!("ci: {} failed", step.name));
         timings.push((step.name, began.elapsed()));
         if let Err(error) = result {
             print_timings(&timings, start.elapsed());
@@ -48,11 +70,14 @@ fn print_timings(timings: &[(String, Duration)], total: Duration) {
 ///
 /// The kernel is never in one call with a program that uses std: their features would unify.
 fn steps() -> Vec<Step> {
-    let step = |name: &str, arguments: &str| Step {
+    let cargo = |name: &str, arguments: &str, rustdoc_flags| Step {
         name: name.to_owned(),
-        arguments: arguments.split_whitespace().map(str::to_owned).collect(),
-        rustdoc_flags: None,
+        work: Work::Cargo {
+            arguments: arguments.split_whitespace().map(str::to_owned).collect(),
+            rustdoc_flags,
+        },
     };
+    let step = |name: &str, arguments: &str| cargo(name, arguments, None);
     let mut steps = vec![
         step("format", "fmt --all --check"),
         step(
@@ -70,9 +95,12 @@ fn steps() -> Vec<Step> {
         steps.push(step(&name, &arguments));
     }
     for (name, what) in [("docs", "--workspace --exclude kernel"), ("docs, kernel", "-p kernel --release")] {
-        let mut docs = step(name, &format!("doc {what} --no-deps --document-private-items"));
-        docs.rustdoc_flags = Some("-D warnings -A rustdoc::private_intra_doc_links");
-        steps.push(docs);
+        let arguments = format!("doc {what} --no-deps --document-private-items");
+        steps.push(cargo(name, &arguments, Some("-D warnings -A rustdoc::private_intra_doc_links")));
+    }
+    for features in size::feature_combinations() {
+        let name = format!("kernel [{}]", features.join(","));
+        steps.push(Step { name, work: Work::Link(features) });
     }
     // The README's own command: unit, property and golden tests, doctests, and the end-to-end tests in QEMU.
     steps.push(step("tests, host and QEMU", "test --workspace"));
@@ -83,10 +111,17 @@ fn steps() -> Vec<Step> {
 mod tests {
     use super::*;
 
+    fn cargo_calls() -> Vec<String> {
+        let arguments = steps().into_iter().filter_map(|step| match step.work {
+            Work::Cargo { arguments, .. } => Some(arguments.join(" ")),
+            Work::Link(_) => None,
+        });
+        arguments.collect()
+    }
+
     #[test]
     fn the_kernel_is_never_checked_together_with_std_programs() {
-        for step in steps() {
-            let arguments = step.arguments.join(" ");
+        for arguments in cargo_calls() {
             if arguments.contains("--workspace") && !arguments.starts_with("test") {
                 assert!(arguments.contains("--exclude kernel"), "{arguments}");
             }
@@ -94,8 +129,14 @@ mod tests {
     }
 
     #[test]
+    fn every_combination_of_features_is_linked() {
+        let linked = steps().into_iter().filter(|step| matches!(step.work, Work::Link(_))).count();
+        assert_eq!(linked, 1 << FEATURES.len());
+    }
+
+    #[test]
     fn the_readmes_test_command_is_in_it() {
-        assert!(steps().iter().any(|step| step.arguments == ["test", "--workspace"]));
+        assert!(cargo_calls().iter().any(|arguments| arguments == "test --workspace"));
         let readme = std::fs::read_to_string(Workspace::find().root.join("README.md")).unwrap();
         assert!(readme.contains("cargo test --workspace"));
     }

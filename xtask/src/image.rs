@@ -2,12 +2,18 @@
 
 use crate::packages;
 use crate::workspace::{Workspace, created, run};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Makes an ISO of `kernel` (by Multiboot2) with its command line; the image's path: `<kernel's name>.iso`.
+/// What GRUB's script language would take for its own on the kernel's command line. It could be quoted there, but
+/// `multiboot2` hands quotes and backslashes on with a backslash before each, so not everything would arrive as it is.
+const SPECIAL_TO_GRUB: &str = "\"'\\$;{}|&<>#*?";
+
+/// Makes an ISO of `kernel` (by Multiboot2) with its command line; the image's path: `<kernel's name>.iso`. A command
+/// line that GRUB would not pass on as it is, is refused.
 pub fn build(kernel: &Path, command_line: &str) -> Result<PathBuf> {
+    check(command_line)?;
     packages::ensure(&packages::GRUB)?;
     let name = kernel.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let auton = Workspace::find().auton_dir()?;
@@ -28,6 +34,17 @@ pub fn build(kernel: &Path, command_line: &str) -> Result<PathBuf> {
     .context("the ISO cannot be made")?;
     std::fs::remove_dir_all(&tree)?;
     Ok(image)
+}
+
+fn check(command_line: &str) -> Result<()> {
+    let passes = |c: char| (c.is_ascii_graphic() || c == ' ') && !SPECIAL_TO_GRUB.contains(c);
+    if let Some(c) = command_line.chars().find(|c| !passes(*c)) {
+        bail!(
+            "the kernel's command line has a {c:?}, which GRUB would not pass on: for an ISO use ASCII letters, \
+             digits, spaces and punctuation other than {SPECIAL_TO_GRUB}"
+        );
+    }
+    Ok(())
 }
 
 /// `grub.cfg`: serial and screen, no menu to wait at.
@@ -51,5 +68,18 @@ mod tests {
         let text = configuration("panic=exit log=debug");
         assert!(text.contains("multiboot2 /boot/auton.elf panic=exit log=debug\n"), "{text}");
         assert!(text.contains("set timeout=0\n"));
+    }
+
+    #[test]
+    fn what_grub_would_not_pass_on_is_refused() {
+        for line in ["", "panic=exit log=debug", "slm.ctx=512 a=b,c:d/e.f-g_h+(i)[j]!@%^~`"] {
+            check(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        }
+        for c in SPECIAL_TO_GRUB.chars().chain(['\n', '\t', '\0', '\x7f', '\u{e4}']) {
+            let error = check(&format!("log=debug a{c}b")).unwrap_err().to_string();
+            assert!(error.contains(&format!("{c:?}")) && !error.contains('\n'), "{error}");
+        }
+        let error = build(Path::new("no-such-kernel"), "log=debug a\"b").unwrap_err().to_string();
+        assert!(error.contains("GRUB"), "{error}");
     }
 }

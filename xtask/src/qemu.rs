@@ -3,7 +3,7 @@
 use crate::packages;
 use crate::qmp::Reason;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -40,7 +40,7 @@ pub struct Machine {
     pub cpu_model: String,
     /// The kernel's command line (for an ISO it stands in its `grub.cfg` instead).
     pub append: String,
-    /// A GGUF passed as ramdisk.
+    /// A GGUF passed as ramdisk. Only [`Boot::Kernel`] can take one.
     pub initrd: Option<PathBuf>,
     /// A Unix socket on which QEMU serves the second serial line (the control plane).
     pub control_socket: Option<PathBuf>,
@@ -71,6 +71,13 @@ impl Machine {
 
     /// QEMU's command line for this machine, without serial line and monitor. Installs QEMU where it is missing.
     pub fn command(&self) -> Result<Command> {
+        if let (Boot::Iso { .. }, Some(initrd)) = (&self.boot, &self.initrd) {
+            bail!(
+                "an ISO boots without a ramdisk, so {} would not be used: leave out --iso, or leave out --initrd and \
+                 embed the model with AUTON_MODEL=PATH",
+                initrd.display()
+            );
+        }
         packages::ensure(&packages::QEMU)?;
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-machine", "q35", "-accel", accelerator(), "-cpu", &self.cpu_model, "-m", &self.memory]);
@@ -206,5 +213,12 @@ mod tests {
         assert_eq!(Exit::new(code(65), Some(Reason::GuestShutdown)), Exit::DebugFailure);
         assert_eq!(Exit::new(code(1), None), Exit::Failed(Some(1)));
         assert_eq!(Exit::new(ExitStatus::from_raw(9), None), Exit::Failed(None));
+    }
+
+    #[test]
+    fn an_iso_with_a_ramdisk_is_refused() {
+        let iso = Machine::boot_iso(Path::new("auton.iso"), false);
+        let error = Machine { initrd: Some("model.gguf".into()), ..iso }.command().unwrap_err().to_string();
+        assert!(error.contains("model.gguf") && error.contains("--iso"), "{error}");
     }
 }

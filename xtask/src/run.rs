@@ -1,10 +1,12 @@
 //! `cargo run`: the kernel in QEMU, on the terminal or fed from a pipe.
 
-use crate::guest::Guest;
+use crate::guest::{Guest, PROMPT, without_escapes};
 use crate::qemu::{Exit, Machine};
 use crate::qmp::ShutdownWatch;
+use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a boot may take before it counts as hung.
@@ -25,12 +27,30 @@ pub fn run(machine: &Machine) -> Result<()> {
 }
 
 /// The guest's serial line on our terminal. Ctrl-A X ends QEMU, Ctrl-A H shows what else it understands.
+///
+/// A reset ends QEMU (`-no-reboot`). What the guest printed tells which reset it was: after a prompt it was the user's
+/// `reboot`, and QEMU starts again; before one it was a boot that failed, which is an error. So every new start needs
+/// a shell that somebody can type into, and a kernel that resets the machine at its boot does so once.
 fn on_terminal(machine: &Machine) -> Result<()> {
+    eprintln!("Ctrl-A X leaves QEMU");
+    let log = ConsoleLog::new()?;
+    loop {
+        let exit = once_on_terminal(machine, &log)?;
+        match after_terminal(exit, || prompted(&log.bytes()))? {
+            Next::Restart => eprintln!("The machine restarts."),
+            Next::End => return Ok(()),
+        }
+    }
+}
+
+/// One QEMU from its start to its end; what the guest prints goes to the terminal and to `log`.
+fn once_on_terminal(machine: &Machine, log: &ConsoleLog) -> Result<Exit> {
     let mut qemu = machine.command()?;
-    qemu.args(["-serial", "mon:stdio"]);
+    // What `-serial mon:stdio` means, with a copy of the output in a file.
+    qemu.arg("-chardev").arg(format!("stdio,id=terminal,mux=on,signal=off,logfile={}", log.as_option()));
+    qemu.args(["-serial", "chardev:terminal", "-mon", "chardev=terminal,mode=readline"]);
     machine.add_control_socket(&mut qemu);
     let watch = ShutdownWatch::attach(&mut qemu)?;
-    eprintln!("Ctrl-A X leaves QEMU");
     // QEMU sets the terminal to raw mode; should it be killed, nobody else would set it back.
     let terminal = std::io::stdin();
     let settings = rustix::termios::tcgetattr(&terminal).ok();
@@ -38,42 +58,88 @@ fn on_terminal(machine: &Machine) -> Result<()> {
     if let Some(settings) = settings {
         let _ = rustix::termios::tcsetattr(&terminal, rustix::termios::OptionalActions::Now, &settings);
     }
-    match Exit::new(status?, watch.reason()) {
-        Exit::PoweredOff | Exit::Stopped | Exit::DebugSuccess => Ok(()),
-        Exit::Reset => {
-            eprintln!("{}", Exit::Reset);
-            Ok(())
-        }
+    Ok(Exit::new(status?, watch.reason()))
+}
+
+/// What follows the end of a QEMU on the terminal.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Restart,
+    End,
+}
+
+/// `prompted` says whether the guest's shell had come up.
+fn after_terminal(exit: Exit, prompted: impl FnOnce() -> bool) -> Result<Next> {
+    match exit {
+        Exit::PoweredOff | Exit::Stopped | Exit::DebugSuccess => Ok(Next::End),
+        Exit::Reset if prompted() => Ok(Next::Restart),
+        Exit::Reset => bail!("{exit} before the shell came up"),
         exit => bail!("{exit}"),
     }
 }
 
+/// Whether a line of the guest's output begins with the prompt.
+fn prompted(output: &[u8]) -> bool {
+    without_escapes(output).lines().any(|line| line.trim_start_matches('\r').starts_with(PROMPT))
+}
+
+/// The file into which QEMU copies what the guest prints. Each start of QEMU empties it; dropping this removes it.
+struct ConsoleLog(PathBuf);
+
+impl ConsoleLog {
+    fn new() -> Result<Self> {
+        Ok(Self(Workspace::find().auton_dir()?.join(format!("console-{}.log", std::process::id()))))
+    }
+
+    /// Its path in an option of QEMU, where a comma is written twice.
+    fn as_option(&self) -> String {
+        self.0.display().to_string().replace(',', ",,")
+    }
+
+    /// What it holds: nothing where QEMU did not get as far as creating it.
+    fn bytes(&self) -> Vec<u8> {
+        std::fs::read(&self.0).unwrap_or_default()
+    }
+}
+
+impl Drop for ConsoleLog {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Types the lines of `commands`, each when the prompt is back, so that none is lost; after the last, `poweroff`.
+/// Where a line switches the machine off or reboots it, the run ends there with success, and later lines are not
+/// typed. Bytes that are no UTF-8 are typed as U+FFFD.
 pub fn with_commands(machine: &Machine, commands: impl BufRead) -> Result<()> {
     let mut guest = Guest::start_with_echo(machine)?;
     guest.wait_for_prompt(BOOT).map_err(brief).context("the kernel did not reach its prompt")?;
-    let mut last = ("poweroff", Exit::PoweredOff);
-    for line in commands.lines() {
+    for line in commands.split(b'\n') {
         let line = line.context("standard input cannot be read")?;
-        match line.trim() {
-            "" => {}
-            "poweroff" => break,
-            "reboot" => {
-                last = ("reboot", Exit::Reset);
-                break;
-            }
-            _ => {
-                guest.command(&line, COMMAND).map_err(brief)?;
-            }
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        if let Err(error) = guest.command(line, COMMAND) {
+            return if ended_as_asked(line, &error) { Ok(()) } else { Err(brief(error)) };
         }
     }
-    let (command, expected) = last;
-    guest.type_line(command)?;
+    guest.type_line("poweroff")?;
     let exit = guest.wait_for_exit(SHUTDOWN).map_err(brief)?;
-    if exit != expected {
+    if !exit.powered_off() {
         bail!("{exit}");
     }
     Ok(())
+}
+
+/// Whether `error`, which waiting for the prompt after `line` gave, is the end that `line` asked for: a power-off,
+/// which only the shell can cause, or a reset where the line says `reboot` (any other reset is a triple fault).
+fn ended_as_asked(line: &str, error: &anyhow::Error) -> bool {
+    let error = error.to_string();
+    // `Guest` says "<how it ended> before <what it waited for> came".
+    let ended_by = |exit: Exit| error.starts_with(&format!("{exit} before "));
+    ended_by(Exit::PoweredOff) || (ended_by(Exit::Reset) && line.contains("reboot"))
 }
 
 /// The first line of an error: what the guest printed is on standard output already.
@@ -91,5 +157,41 @@ mod tests {
         let long =
             anyhow::anyhow!("QEMU failed with exit status 1 before \"x\" came; it printed:\nlots\nof lines");
         assert_eq!(brief(long).to_string(), "QEMU failed with exit status 1 before \"x\" came");
+    }
+
+    #[test]
+    fn a_reset_restarts_the_machine_only_after_a_prompt() {
+        assert_eq!(after_terminal(Exit::Reset, || true).unwrap(), Next::Restart);
+        assert_eq!(after_terminal(Exit::PoweredOff, || true).unwrap(), Next::End);
+        assert_eq!(after_terminal(Exit::Stopped, || false).unwrap(), Next::End);
+        let error = after_terminal(Exit::Reset, || false).unwrap_err().to_string();
+        assert!(error.contains("reset") && error.ends_with("before the shell came up"), "{error}");
+        assert!(after_terminal(Exit::DebugFailure, || true).is_err());
+        assert!(after_terminal(Exit::Failed(Some(1)), || true).is_err());
+    }
+
+    #[test]
+    fn the_prompt_is_found_in_what_the_guest_printed() {
+        assert!(prompted(b"[    0.2] Init: System ready\r\nShell> reboot\r\n"));
+        assert!(prompted(b"[    0.2] Init: System ready\r\n\r\x1b[KShell> "));
+        assert!(!prompted(b"[    0.2] the prompt is Shell> \r\n"));
+        assert!(!prompted(b"AUTON: the kernel's image is larger than the machine's memory"));
+        assert!(!prompted(b""));
+    }
+
+    #[test]
+    fn the_end_that_a_line_asked_for_is_no_error() {
+        let after = |exit: Exit, line: &str| {
+            ended_as_asked(
+                line,
+                &anyhow::anyhow!("{exit} before the prompt after `{line}` came; it printed:\nbye"),
+            )
+        };
+        assert!(after(Exit::PoweredOff, "uptime; poweroff"));
+        assert!(after(Exit::Reset, "uptime;reboot"));
+        assert!(!after(Exit::Reset, "uptime"));
+        assert!(!after(Exit::DebugFailure, "poweroff"));
+        assert!(!after(Exit::Stopped, "reboot"));
+        assert!(!after(Exit::Failed(Some(1)), "the guest powered off before "));
     }
 }

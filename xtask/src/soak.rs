@@ -18,6 +18,8 @@ const QUERIES: [&str; 4] = [
     "slm query \"how do I see free memory?\" --backend rules --json",
     "slm query \"The capital of France is\" --backend neural --max-tokens 16 --temp 0.8 --seed 7 --json",
 ];
+/// Memory in use may be this much more at the end than after the first round.
+const MOST_GROWTH: i64 = 1 << 20;
 const ANSWER: Duration = Duration::from_secs(300);
 
 /// What a soak counted.
@@ -56,8 +58,12 @@ pub fn soak(minutes: u64) -> Result<()> {
     while start.elapsed() < end {
         ask_all(&mut guest, &mut answers, &mut counts)?;
         if counts.queries % 64 == 0 {
-            guest.command("slm unload", ANSWER)?;
-            guest.command("slm load", ANSWER)?;
+            for command in ["slm unload", "slm load"] {
+                let output = guest.command(command, ANSWER)?;
+                if output.contains("error: ") {
+                    bail!("`{command}` failed: {output}");
+                }
+            }
             counts.reloads += 1;
         }
         eprint!("\r{:>5} s  {} queries", start.elapsed().as_secs(), counts.queries);
@@ -83,10 +89,36 @@ pub fn soak(minutes: u64) -> Result<()> {
         (after - before) >> 10
     );
     println!("errors   {errors}");
-    if !exit.powered_off() || counts.different > 0 || errors > 0 || !churn.contains("passed") {
-        bail!("the soak found faults; see above");
+    let mut faults = faults(counts.different, errors, after - before, churn);
+    if !exit.powered_off() {
+        faults.push(format!("the end was not a power-off: {exit}"));
+    }
+    if !faults.is_empty() {
+        bail!("the soak found faults: {}", faults.join("; "));
     }
     Ok(())
+}
+
+/// What is wrong with a soak's figures. `growth` is in bytes, `churn` the churn's own report.
+fn faults(different: u64, errors: usize, growth: i64, churn: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if different > 0 {
+        faults.push(format!("{different} answers differed"));
+    }
+    if errors > 0 {
+        faults.push(format!("the kernel logged {errors} errors"));
+    }
+    if growth > MOST_GROWTH {
+        faults.push(format!(
+            "memory in use grew by {} KiB, more than {} KiB",
+            growth >> 10,
+            MOST_GROWTH >> 10
+        ));
+    }
+    if !churn.contains("passed") || churn.contains(" 0 threads in 0 rounds") {
+        faults.push(format!("the churn did not pass: {churn}"));
+    }
+    faults
 }
 
 fn ask_all(guest: &mut Guest, answers: &mut HashMap<&'static str, Value>, counts: &mut Counts) -> Result<()> {
@@ -112,4 +144,24 @@ fn memory(guest: &mut Guest) -> Result<i64> {
         least = least.min(free["memory"]["used"].as_i64().context("`free --json` tells no memory in use")?);
     }
     Ok(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_named() {
+        assert!(faults(0, 0, MOST_GROWTH, "background-churn: passed").is_empty());
+        assert!(faults(0, 0, -MOST_GROWTH, "background-churn: passed").is_empty());
+        for (faults, clue) in [
+            (faults(1, 0, 0, "passed"), "answers differed"),
+            (faults(0, 2, 0, "passed"), "logged 2 errors"),
+            (faults(0, 0, MOST_GROWTH + 1, "passed"), "memory in use grew by 1024 KiB"),
+            (faults(0, 0, 0, "background-churn: failed"), "churn did not pass"),
+            (faults(0, 0, 0, "passed in 2 ms: 0 threads in 0 rounds"), "churn did not pass"),
+        ] {
+            assert!(faults.len() == 1 && faults[0].contains(clue), "{faults:?}");
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{BOOT, COMMAND, boot, power_off, with_model, without_model};
-use object::{Object, ObjectSymbol};
+use common::{ANSWER, BOOT, COMMAND, QUESTION, boot, power_off, with_model, without_model};
+use object::{Object, ObjectSymbol, SymbolSection};
+use xtask::bench::kernel::{first_prompt_ms, log_after_prompt};
 use xtask::guest::Guest;
 use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
@@ -70,9 +71,19 @@ fn the_model_is_in_the_elf_under_its_three_symbols() {
         |name: &str| file.symbol_by_name(name).unwrap_or_else(|| panic!("no symbol {name}")).address();
     assert_eq!(address("slm_model_end") - address("slm_model_start"), fetch::BYTES);
     assert!(file.section_by_name(".slm_model").is_some());
-    // An absolute symbol, or a variable that holds the size.
+    // An absolute symbol, whose value is the size.
     let size = file.symbol_by_name("slm_model_size").expect("no symbol slm_model_size");
-    assert!(size.address() == fetch::BYTES || size.is_definition());
+    assert_eq!((size.section(), size.address()), (SymbolSection::Absolute, fetch::BYTES));
+}
+
+#[test]
+fn the_log_notes_when_the_first_prompt_stood() {
+    let (mut guest, _) = boot(&with_model());
+    let log = log_after_prompt(&mut guest).unwrap();
+    let milliseconds =
+        first_prompt_ms(&log).unwrap_or_else(|| panic!("no note of the first prompt in\n{log}"));
+    assert!(milliseconds > 0.0 && milliseconds < 10_000.0, "{milliseconds} ms");
+    power_off(guest);
 }
 
 #[test]
@@ -80,7 +91,11 @@ fn a_reboot_comes_up_again() {
     let machine = Machine { restart_on_reset: true, ..without_model() };
     let (mut guest, _) = boot(&machine);
     guest.type_line("reboot").unwrap();
-    guest.expect("AUTON kernel booting...", BOOT).unwrap();
+    let first_line = guest.expect("AUTON kernel booting...", BOOT).unwrap();
+    // The second boot's clock starts at its own reset.
+    let stamp = first_line.rsplit('[').next().and_then(|text| text.split(']').next()).unwrap_or_default();
+    let seconds: f64 = stamp.trim().parse().unwrap_or_else(|_| panic!("no timestamp but {stamp:?}"));
+    assert!(seconds < 60.0, "the log begins at {seconds} s");
     guest.wait_for_prompt(BOOT).unwrap();
     power_off(guest);
 }
@@ -96,6 +111,18 @@ fn the_iso_boots_under_bios_and_under_uefi() {
         assert!(version.contains("panic=exit"), "the command line did not arrive:\n{version}");
         power_off(guest);
     }
+}
+
+/// The image as `cargo xtask image` makes it. UEFI alone: GRUB reads the model slowly under emulation.
+#[test]
+fn the_iso_with_the_model_boots_under_uefi() {
+    let kernel = kernel_image::build(&Variant::with_default_model()).unwrap();
+    let iso = image::build(&kernel, "").unwrap();
+    let (mut guest, log) = boot(&Machine::boot_iso(&iso, true));
+    assert!(log.contains("SLM: Runtime initialized successfully"), "{log}");
+    let reply = guest.json(QUESTION, ANSWER).unwrap();
+    assert_eq!(reply["model_tokens"], 10, "{reply}");
+    power_off(guest);
 }
 
 #[test]

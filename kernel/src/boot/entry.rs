@@ -57,6 +57,12 @@ boot_common:
     mov dword ptr [boot_tsc], eax
     mov dword ptr [boot_tsc + 4], edx
 
+    mov ebx, offset __image_end_phys - 4    # the image's last word: there must be memory
+    mov dword ptr [ebx], 0x4e545541
+    cmp dword ptr [ebx], 0x4e545541
+    jne no_memory
+    mov dword ptr [ebx], 0
+
     mov eax, 0x80000000                     # long mode and NX are required
     cpuid
     cmp eax, 0x80000001
@@ -115,17 +121,26 @@ boot_common:
     lgdt [boot_gdt_pointer]
     ljmp 8, offset boot_long_mode
 
+no_memory:
+    mov ebx, offset no_memory_text
+    jmp give_up
 no_long_mode:
-    mov edx, 0x3f8                          # no console yet: one word on COM1
     mov ebx, offset no_long_mode_text
+give_up:
+    mov edx, 0x3f8                          # no console yet: one line on COM1
 3:  mov al, [ebx]
     test al, al
     jz 4f
     out dx, al
     inc ebx
     jmp 3b
-4:  hlt
-    jmp 4b
+4:  mov eax, {failure}                      # leaves QEMU where it has its debug exit
+    mov edx, 0xf4
+    out dx, eax
+5:  hlt
+    jmp 5b
+no_memory_text:
+    .asciz "AUTON: the kernel's image is larger than the machine's memory; give it more, or build without a model (AUTON_MODEL=none).\r\n"
 no_long_mode_text:
     .asciz "AUTON needs a 64-bit CPU with NX.\r\n"
 
@@ -164,5 +179,6 @@ boot_tsc: .skip 8
 .text
 "#,
     pvh_magic = const PVH_MAGIC,
+    failure = const crate::arch::cpu::QemuExit::Failure as u32,
     start = sym super::start,
 );

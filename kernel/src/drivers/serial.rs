@@ -239,17 +239,21 @@ impl fmt::Write for Terminal {
     }
 }
 
+/// Leaves a line for `dmesg` the first time: the shell reads when its first prompt stands.
+fn note_first_prompt() {
+    static FIRST: AtomicBool = AtomicBool::new(true);
+    if FIRST.swap(false, Ordering::Relaxed) {
+        let micros = time::ticks_to_nanos(time::tsc() - boot::first_instruction_tsc()) / 1_000;
+        let (millis, micros) = (micros / 1_000, micros % 1_000);
+        crate::log::note(format_args!(
+            "Boot: first prompt {millis}.{micros:03} ms after the first instruction"
+        ));
+    }
+}
+
 impl shell::Console for Terminal {
     fn read_byte(&mut self) -> u8 {
-        // The shell reads for the first time when its first prompt stands.
-        static FIRST: AtomicBool = AtomicBool::new(true);
-        if FIRST.swap(false, Ordering::Relaxed) {
-            let micros = time::ticks_to_nanos(time::tsc() - boot::first_instruction_tsc()) / 1_000;
-            let (millis, micros) = (micros / 1_000, micros % 1_000);
-            crate::log::note(format_args!(
-                "Boot: first prompt {millis}.{micros:03} ms after the first instruction"
-            ));
-        }
+        note_first_prompt();
         loop {
             if let Some(byte) = COM1.read(None) {
                 return byte;
@@ -258,6 +262,7 @@ impl shell::Console for Terminal {
     }
 
     fn read_byte_timeout(&mut self, timeout: Duration) -> Option<u8> {
+        note_first_prompt();
         let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         COM1.read(Some(time::uptime_nanos().saturating_add(nanos)))
     }

@@ -78,7 +78,7 @@ fn status() -> Status {
     let slm = slm::status();
     Status {
         uptime_ns: time::uptime_nanos(),
-        memory_total: memory.total_bytes(),
+        memory_total: super::system::total_memory(),
         memory_free: memory.free_bytes(),
         cpus: u16::try_from(percpu::count()).unwrap_or(u16::MAX),
         model: match (&slm.state, &slm.model) {

@@ -30,6 +30,11 @@ pub fn init(boot: &BootInfo) {
     TOTAL_MEMORY.store(regions.map(|region| region.end - region.start).sum(), Ordering::Relaxed);
 }
 
+/// Bytes of memory that this machine has, as far as its firmware calls them usable.
+pub fn total_memory() -> u64 {
+    TOTAL_MEMORY.load(Ordering::Relaxed)
+}
+
 /// This machine.
 pub struct Machine;
 
@@ -64,7 +69,7 @@ impl System for Machine {
         let pages = frames::stats();
         let heap = memory::heap_stats();
         Memory {
-            total: TOTAL_MEMORY.load(Ordering::Relaxed),
+            total: total_memory(),
             pages: PageStats {
                 frame_size: mm::FRAME_SIZE,
                 total_frames: pages.total_frames,

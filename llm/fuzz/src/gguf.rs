@@ -1,13 +1,16 @@
 //! A model file: parse, walk all of it, build the tokenizer and the engine, encode, generate two tokens.
+//!
+//! Pool, context, cache and variant are drawn from the input's own bytes, so that an input always runs alike. Now and
+//! then it runs a second time on the portable variant and must choose the same tokens.
 
 use crate::random::Random;
 use crate::run::Target;
 use llm::clock::StdClock;
-use llm::engine::{Engine, EngineError, Flow, LoadOptions, Variant};
+use llm::engine::{Engine, EngineError, Flow, KvFormat, LoadError, LoadOptions, Origin, Variant};
 use llm::gguf::write::GgufWriter;
 use llm::gguf::{GgmlType, Gguf, ValueKind};
 use llm::parallel::SingleThread;
-use llm::pool::Pool;
+use llm::pool::{Pool, Purpose};
 use llm::sample::Sampling;
 use llm::template::Template;
 use llm::tokenizer::{Special, Tokenizer};
@@ -17,13 +20,49 @@ use std::fmt::Debug;
 pub struct GgufTarget {
     memory: Vec<u8>,
     clock: StdClock,
+    variants: Vec<Variant>,
 }
 
+/// Enough for every model made here, whose context is 16 unless a change made it longer.
+const POOL: usize = 1 << 20;
+
 impl GgufTarget {
-    /// A target with a pool of 64 KiB.
+    /// A target with all variants that this machine can run.
     pub fn new() -> Self {
-        Self { memory: vec![0; 64 << 10], clock: StdClock::new() }
+        let variants = Variant::ALL.into_iter().filter(|variant| variant.is_usable()).collect();
+        Self { memory: vec![0; POOL], clock: StdClock::new(), variants }
     }
+
+    /// Loads the model into the first `pool` bytes and continues a prompt: the tokens chosen.
+    fn generate_in(
+        &mut self,
+        gguf: &Gguf<'_>,
+        pool: usize,
+        options: LoadOptions,
+    ) -> Result<Result<Vec<u32>, EngineError>, LoadError> {
+        let memory = self.memory.get_mut(..pool).expect("no larger than the memory");
+        let mut engine = Engine::load(*gguf, Pool::new(memory), &SingleThread, &self.clock, options)?;
+        let info = engine.info();
+        assert!(info.context <= info.config.context);
+        let usage = engine.usage();
+        assert_eq!(usage.free + Purpose::ALL.iter().map(|&purpose| usage.used(purpose)).sum::<usize>(), pool);
+        let mut chosen = Vec::new();
+        let generated = engine.generate(&[1, 2], &[3], &Sampling::greedy(), 2, &mut |piece| {
+            assert!(std::str::from_utf8(piece.bytes).is_ok());
+            if piece.origin == Origin::Model {
+                chosen.push(piece.token);
+            }
+            Flow::Continue
+        });
+        Ok(generated.map(|_| chosen))
+    }
+}
+
+/// A number that depends on all bytes of an input.
+fn fingerprint(input: &[u8]) -> u64 {
+    let (words, rest) = input.as_chunks::<8>();
+    let numbers = words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|&b| b.into()));
+    numbers.fold(input.len() as u64, |hash, n| (hash ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
 }
 
 const TOKENS: usize = 48;
@@ -86,21 +125,31 @@ impl Target for GgufTarget {
                 (0..TOKENS as u32 + 2).for_each(|id| tokenizer.decode(id, &mut text));
             }
         }
-        let options =
-            LoadOptions { context: Some(8), variant: Some(Variant::Portable), ..Default::default() };
-        match Engine::load(gguf, Pool::new(&mut self.memory), &SingleThread, &self.clock, options) {
+        let mut draw = Random(fingerprint(input));
+        let pool = if draw.one_in(8) { draw.below(POOL) } else { POOL };
+        let options = LoadOptions {
+            context: if draw.one_in(2) { Some(8) } else { None },
+            variant: Some(draw.pick(&self.variants)),
+            kv: if draw.one_in(4) { KvFormat::Float } else { KvFormat::Integer },
+        };
+        match self.generate_in(&gguf, pool, options) {
             Err(error) => {
                 assert!(!error.to_string().contains('\n'));
                 name("load", &error)
             }
-            Ok(mut engine) => {
-                let generated =
-                    engine.generate(&[1, 2], &[3], &Sampling::greedy(), 2, &mut |_| Flow::Continue);
-                match generated {
-                    Err(EngineError::NotFinite) | Ok(_) => {}
-                    Err(error) => drop(error.to_string()),
+            Ok(generated) => {
+                if draw.one_in(8) {
+                    self.memory.fill(draw.next() as u8);
+                    let portable = LoadOptions { variant: Some(Variant::Portable), ..options };
+                    assert_eq!(self.generate_in(&gguf, pool, portable), Ok(generated.clone()), "{options:?}");
                 }
-                generated.map_or_else(|error| name("generate", &error), |_| "ok".into())
+                match generated {
+                    Ok(_) => "ok".into(),
+                    Err(error) => {
+                        assert!(!error.to_string().contains('\n'));
+                        name("generate", &error)
+                    }
+                }
             }
         }
     }
@@ -143,14 +192,19 @@ fn file(shape: &Shape, random: &mut Random) -> Vec<u8> {
         if odd(random) { GgufWriter::with_alignment(1 << random.below(9)) } else { GgufWriter::new() };
     file.string("general.architecture", if odd(random) { "gpt2" } else { "llama" });
     let width = shape.width;
+    // Blocks of 256 make models as wide as one, but no larger than needed in everything else.
+    let wide = width > 32;
+    let (query, ffn) = if wide { (32, 32) } else { (width, width) };
     for (key, value) in [
         ("llama.block_count", 1),
         ("llama.embedding_length", width),
-        ("llama.feed_forward_length", width),
+        ("llama.feed_forward_length", ffn),
         ("llama.context_length", 16),
         ("llama.attention.head_count", 2),
         ("llama.attention.head_count_kv", 1),
-        ("llama.rope.dimension_count", width / 2),
+        ("llama.attention.key_length", query / 2),
+        ("llama.attention.value_length", query / 2),
+        ("llama.rope.dimension_count", query / 2),
         ("llama.vocab_size", TOKENS as u64),
         ("tokenizer.ggml.bos_token_id", 1),
         ("tokenizer.ggml.eos_token_id", 2),
@@ -184,26 +238,30 @@ fn file(shape: &Shape, random: &mut Random) -> Vec<u8> {
         file.array("nested", ValueKind::Array, 1, &nested);
     }
     let kind = shape.kind;
-    let norm = [width, 1];
-    let (square, half) = ([width, width], [width, width / 2]);
-    let matrices: [(&str, &[u64]); 9] = [
-        ("token_embd.weight", &[width, TOKENS as u64]),
-        ("blk.0.attn_q.weight", &square),
-        ("blk.0.attn_k.weight", &half),
-        ("blk.0.attn_v.weight", &half),
-        ("blk.0.attn_output.weight", &square),
-        ("blk.0.ffn_gate.weight", &square),
-        ("blk.0.ffn_up.weight", &square),
-        ("blk.0.ffn_down.weight", &square),
-        ("output.weight", &[width, TOKENS as u64]),
+    let narrow = if wide { random.pick(&[GgmlType::Q4_0, GgmlType::Q5_1, GgmlType::F16]) } else { kind };
+    let vocabulary = [width, TOKENS as u64];
+    let matrices = [
+        ("token_embd.weight", kind, vocabulary),
+        ("blk.0.attn_q.weight", kind, [width, query]),
+        ("blk.0.attn_k.weight", kind, [width, query / 2]),
+        ("blk.0.attn_v.weight", kind, [width, query / 2]),
+        ("blk.0.attn_output.weight", narrow, [query, width]),
+        ("blk.0.ffn_gate.weight", kind, [width, ffn]),
+        ("blk.0.ffn_up.weight", kind, [width, ffn]),
+        ("blk.0.ffn_down.weight", narrow, [ffn, width]),
+        ("output.weight", kind, vocabulary),
     ];
     for name in ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"] {
-        tensor(&mut file, name, GgmlType::F32, &norm[..1], &mut odd, random);
+        tensor(&mut file, name, GgmlType::F32, &[width], &mut odd, random);
     }
-    // Whole models of blocks of 256 would be large and slow: those files lack matrices, which is an error path.
-    let count = if width > 32 { 1 } else { matrices.len() };
-    for (name, dims) in &matrices[..count] {
-        tensor(&mut file, name, kind, dims, &mut odd, random);
+    // Of types that no matrix may have, one is enough to see that; a wide model's head is its embedding.
+    let count = match kind {
+        GgmlType::Q4_K | GgmlType::Q5_K | GgmlType::Q6_K => matrices.len() - 1,
+        _ if wide => 1,
+        _ => matrices.len(),
+    };
+    for (name, kind, dims) in &matrices[..count] {
+        tensor(&mut file, name, *kind, dims, &mut odd, random);
     }
     file.finish()
 }
@@ -267,5 +325,23 @@ fn vocabulary(file: &mut GgufWriter, odd: &mut impl FnMut(&mut Random) -> bool, 
             merges.push(random.pick(&["x y", "", " ", "a", "the ll", "h e"]));
         }
         file.strings("tokenizer.ggml.merges", merges);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_of_each_type_of_matrix_comes_to_its_end() {
+        let mut target = GgufTarget::new();
+        let mut random = Random(3);
+        use GgmlType::*;
+        for kind in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K] {
+            let width = (kind.block_size() as u64).max(32);
+            let ends: Vec<String> =
+                (0..64).map(|_| target.execute(&file(&Shape { width, kind, odd: 0 }, &mut random))).collect();
+            assert!(ends.iter().any(|end| end == "ok"), "{kind:?}: {ends:?}");
+        }
     }
 }

@@ -3,7 +3,9 @@
 use crate::random::Random;
 
 /// Longest input made.
-pub const MAX_INPUT: usize = 16 << 10;
+pub const MAX_INPUT: usize = 64 << 10;
+/// Half of the changes to longer inputs fall into this many bytes at the beginning, where files say what they are.
+const HEAD: usize = 4 << 10;
 
 const NUMBERS: [u64; 22] = [
     0,
@@ -40,7 +42,8 @@ pub fn mutate(input: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut R
 
 fn change(input: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Random) {
     let len = input.len();
-    let at = random.below(len);
+    let within = if random.one_in(2) { len.min(HEAD) } else { len };
+    let at = random.below(within);
     match random.below(12) {
         0 if len > 0 => input[at] ^= 1 << random.below(8),
         1 if len > 0 => input[at] = random.next() as u8,

@@ -47,6 +47,7 @@ impl Config {
         let keys = Keys(gguf);
         keys.expect_text("general.architecture", &["llama"])?;
         let layers = keys.count("llama.block_count", 1..=1024, None)?;
+        no_layer_beyond(layers, gguf)?;
         let width = keys.count("llama.embedding_length", 1..=65_536, None)?;
         let ffn = keys.count("llama.feed_forward_length", 1..=1 << 20, None)?;
         let context = keys.count("llama.context_length", 1..=1 << 24, None)?;
@@ -71,7 +72,7 @@ impl Config {
             return Err(keys.bad("llama.rope.dimension_count", "even".into()));
         }
         let rope_base = keys.number("llama.rope.freq_base", 1.0..=1e12, Some(10_000.0))?;
-        let epsilon = keys.number("llama.attention.layer_norm_rms_epsilon", 0.0..=1.0, None)? as f32;
+        let epsilon = epsilon(&keys)?;
         keys.count("llama.expert_count", 0..=0, Some(0))?;
         Ok(Self {
             layers,
@@ -98,6 +99,29 @@ impl Config {
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
     }
+}
+
+/// Refuses tensors `blk.{n}.` with `n >= layers`: a count that is too small would leave out part of the model.
+fn no_layer_beyond(layers: usize, gguf: &Gguf<'_>) -> Result<(), LoadError> {
+    let beyond = |name: &str| {
+        let number =
+            name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map(|(number, _)| number);
+        let number = number.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+        // Digits that do not parse are a number too large to be a layer.
+        number.is_some_and(|text| text.parse().map_or(true, |n: usize| n >= layers))
+    };
+    match gguf.tensors().find(|tensor| beyond(tensor.name)) {
+        Some(tensor) => Err(LoadError::ExtraLayer { name: Quoted::new(tensor.name.as_bytes()), layers }),
+        None => Ok(()),
+    }
+}
+
+/// What RMSNorm adds: zero, or what the CPU may take for zero, would make the norm of a zero vector undefined.
+fn epsilon(keys: &Keys<'_>) -> Result<f32, LoadError> {
+    let key = "llama.attention.layer_norm_rms_epsilon";
+    let found = keys.0.get(key).and_then(|value| value.as_f32());
+    let usable = found.filter(|v| (f32::MIN_POSITIVE..=1.0).contains(v));
+    usable.ok_or_else(|| keys.bad(key, "a number above 0 and at most 1".into()))
 }
 
 /// The linear scaling factor of positions.

@@ -34,6 +34,14 @@ pub enum LoadError {
         /// Its shape, columns first.
         expected: [u64; 2],
     },
+    /// A tensor of a layer that the metadata does not count: without it the model would compute something else.
+    #[error("tensor {name} lies outside the layers: llama.block_count is {layers}; the file is damaged")]
+    ExtraLayer {
+        /// The tensor.
+        name: Quoted,
+        /// Layers by the metadata.
+        layers: usize,
+    },
     /// A tensor's shape does not fit the metadata.
     #[error("tensor {name} has shape {found:?}; it should be {expected:?}")]
     BadShape {
@@ -59,6 +67,12 @@ pub enum LoadError {
     NotFinite {
         /// The tensor.
         name: String,
+    },
+    /// A tensor of divisors holds zero or a negative value.
+    #[error("tensor {name} holds a value that is not above 0; the file is damaged")]
+    NotPositive {
+        /// The tensor.
+        name: &'static str,
     },
     /// Vocabulary and embedding disagree.
     #[error("the vocabulary has {tokens} tokens, but the embedding has {rows} rows")]

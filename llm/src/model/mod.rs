@@ -122,7 +122,16 @@ impl<'p> Llama<'p> {
 
     /// Runs up to [`BATCH`] tokens that stand behind the `past` positions in the cache. `past + tokens.len()` must not
     /// exceed the context, tokens must lie in the vocabulary.
-    pub fn forward(&mut self, compute: Compute<'_>, tokens: &[u32], past: usize) {
+    ///
+    /// `go_on` is asked before each layer. Where it says no, the tokens are given up and the answer is `false`: the
+    /// cache then holds the `past` positions as before, and there are no logits.
+    pub fn forward(
+        &mut self,
+        compute: Compute<'_>,
+        tokens: &[u32],
+        past: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> bool {
         let Self { config, weights, cache, buffers: b } = self;
         let n = tokens.len();
         let (width, ffn, epsilon) = (config.width, config.ffn, config.epsilon);
@@ -143,6 +152,9 @@ impl<'p> Llama<'p> {
             rotation(past + token, b.frequencies, angles);
         }
         for (index, layer) in weights.layers.iter().enumerate() {
+            if !go_on() {
+                return false;
+            }
             let Layer { query, key, value, output, gate, up, down, .. } = layer;
             norm_all(stream, layer.attention_norm, epsilon, normed);
             let input = Input::new(normed, &[query, key, value], &mut b.integers);
@@ -161,6 +173,7 @@ impl<'p> Llama<'p> {
             compute.multiply(&[down], input, n, projected);
             add(stream, projected, n);
         }
+        true
     }
 
     /// The logits of the last token given to [`forward`](Self::forward), which were `tokens` many.

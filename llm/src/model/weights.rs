@@ -33,11 +33,16 @@ pub struct Layer<'p> {
     pub down: Matrix<'p>,
 }
 
+/// Most heap bytes for each block: SmolLM2's 30 take under 18 KiB.
+pub const LAYER_BYTES: usize = 600;
+const _: () = assert!(size_of::<Layer<'_>>() <= LAYER_BYTES);
+
 /// All tensors; matrices stay in the GGUF, norms are copied to the pool (a GGUF need not align them).
 pub struct Weights<'p> {
     /// Token embedding, `[vocabulary x width]`.
     pub embedding: Matrix<'p>,
-    /// The blocks (descriptors only, on the heap).
+    /// The blocks: where each matrix lies, [`LAYER_BYTES`] at most a block. This table is the one thing of a loaded
+    /// model that is on the heap: the pool hands out plain numbers, and these are borrows.
     pub layers: Vec<Layer<'p>>,
     /// Norm before the head, `[width]`.
     pub output_norm: &'p [f32],
@@ -64,10 +69,11 @@ impl<'p> Weights<'p> {
         };
         let output_norm = vector(gguf, "output_norm.weight", width, pool)?;
         let rope_factors = match gguf.tensor("rope_freqs.weight") {
-            Some(_) => vector(gguf, "rope_freqs.weight", config.rope_dims / 2, pool)?,
+            Some(_) => rope_factors(gguf, config, pool)?,
             None => &[],
         };
-        let mut layers = Vec::new();
+        // A block takes nine tensors, so a file cannot make this table larger than itself.
+        let mut layers = Vec::with_capacity(config.layers.min(gguf.tensors_len() / 9));
         for layer in 0..config.layers {
             let mut matrix = |name: &str, columns, rows| {
                 Matrix::load(gguf, &format!("blk.{layer}.{name}.weight"), columns, rows, pool, parallel)
@@ -85,6 +91,16 @@ impl<'p> Weights<'p> {
         }
         Ok(Self { embedding, layers, output_norm, head, rope_factors })
     }
+}
+
+/// The divisors of the rotation frequencies, none of them zero or negative.
+fn rope_factors<'p>(gguf: &Gguf<'p>, config: &Config, pool: &mut Pool<'p>) -> Result<&'p [f32], LoadError> {
+    let name = "rope_freqs.weight";
+    let factors = vector(gguf, name, config.rope_dims / 2, pool)?;
+    if factors.iter().any(|&factor| factor < f32::MIN_POSITIVE) {
+        return Err(LoadError::NotPositive { name });
+    }
+    Ok(factors)
 }
 
 /// Copies an F32 vector to the pool.

@@ -65,6 +65,34 @@ const END_TEXTS: [&str; 8] = [
     "<|eom_id|>",
 ];
 
+/// The metadata keys that name a token, as `gguf`'s `constants.py` and llama.cpp's `llama-arch.cpp` list them.
+const TOKEN_KEYS: [&str; 19] = [
+    BOS,
+    EOS,
+    EOT,
+    UNKNOWN,
+    "tokenizer.ggml.eom_token_id",
+    // The format's own spelling, and the right one.
+    "tokenizer.ggml.seperator_token_id",
+    "tokenizer.ggml.separator_token_id",
+    "tokenizer.ggml.padding_token_id",
+    "tokenizer.ggml.cls_token_id",
+    "tokenizer.ggml.mask_token_id",
+    "tokenizer.ggml.prefix_token_id",
+    "tokenizer.ggml.suffix_token_id",
+    "tokenizer.ggml.middle_token_id",
+    "tokenizer.ggml.fim_pre_token_id",
+    "tokenizer.ggml.fim_suf_token_id",
+    "tokenizer.ggml.fim_mid_token_id",
+    "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id",
+    "tokenizer.ggml.fim_sep_token_id",
+];
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+const EOT: &str = "tokenizer.ggml.eot_token_id";
+const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+
 /// What to do about special tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {
@@ -103,9 +131,11 @@ impl<'p> Tokenizer<'p> {
         }
         let vocabulary = Vocabulary::new(gguf, pool)?;
         let id = |key| token_id(gguf, key, vocabulary.len());
-        let (bos, eos) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
-        let unknown = id("tokenizer.ggml.unknown_token_id")?;
-        let named_eot = id("tokenizer.ggml.eot_token_id")?;
+        // Also those that are not used here: a number outside the vocabulary is a sign of a damaged file.
+        for key in TOKEN_KEYS {
+            id(key)?;
+        }
+        let (bos, eos, named_eot, unknown) = (id(BOS)?, id(EOS)?, id(EOT)?, id(UNKNOWN)?);
 
         let control = |text: &str| {
             vocabulary.find(text.as_bytes()).filter(|&id| vocabulary.kind(id) != TokenKind::Normal)
@@ -224,10 +254,6 @@ impl<'p> Tokenizer<'p> {
 fn token_id(gguf: &Gguf<'_>, key: &'static str, tokens: usize) -> Result<Option<u32>, TokenizerError> {
     let Some(value) = gguf.get(key) else { return Ok(None) };
     let id = value.as_u64().ok_or(TokenizerError::Missing { key, wanted: "a token number" })?;
-    // Converters write 2^32 - 1 (that is, -1) for "none".
-    if id == u64::from(u32::MAX) {
-        return Ok(None);
-    }
     if id >= tokens as u64 {
         return Err(TokenizerError::IdOutOfRange { key, id, tokens });
     }

@@ -1,5 +1,7 @@
-//! What the end-to-end tests share: bounds, boots, and the host's own tokens to compare with.
+//! What the end-to-end tests share: bounds, boots, and damaged models.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub mod damaged;
 
 use std::path::PathBuf;
 use std::time::Duration;

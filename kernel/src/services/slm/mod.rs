@@ -66,6 +66,7 @@ pub fn start(boot: &BootInfo) -> Result<(), SpawnError> {
 #[cfg(feature = "llm")]
 fn start_neural(source: &source::Source) -> Result<(), SpawnError> {
     neural::start()?;
+    SHOWN.lock().state = SlmState::Unloaded { reason: String::from("it is being loaded") };
     log::info!("SLM: Loading {} neural model ({} bytes)...", source.name, source.bytes.len());
     match load() {
         Ok(()) => log::info!("SLM: Runtime initialized successfully"),
@@ -133,7 +134,13 @@ pub fn query(
         #[cfg(feature = "llm")]
         (choice, None) => {
             let why = if choice == SlmBackendChoice::Auto { "the model is loaded" } else { "asked for" };
-            let summary = neural::query(request, why, sink)?;
+            let summary = match neural::query(request, why, sink) {
+                Err(error @ SlmError::TooLong { .. }) if choice == SlmBackendChoice::Auto => {
+                    let answer = answer_by_rules(request, "the question is too long for the model", sink);
+                    return answer.map_err(|_| error);
+                }
+                answer => answer?,
+            };
             NEURAL_QUERIES.fetch_add(1, Ordering::Relaxed);
             Ok(summary)
         }
@@ -159,6 +166,10 @@ fn answer_by_rules(
 
 /// Loads the model of this boot.
 pub fn load() -> Result<(), SlmError> {
+    // Without a model there is no thread that could answer.
+    if let SlmState::None { reason } = &SHOWN.lock().state {
+        return Err(SlmError::NoModel { reason: reason.clone() });
+    }
     #[cfg(feature = "llm")]
     return neural::load();
     #[cfg(not(feature = "llm"))]
@@ -167,6 +178,9 @@ pub fn load() -> Result<(), SlmError> {
 
 /// Gives every byte of the pool back.
 pub fn unload() -> Result<(), SlmError> {
+    if matches!(SHOWN.lock().state, SlmState::None { .. }) {
+        return Err(SlmError::NotInMemory);
+    }
     #[cfg(feature = "llm")]
     return neural::unload();
     #[cfg(not(feature = "llm"))]

@@ -37,6 +37,8 @@ struct Model {
     // NOTE: before the region, so that it is dropped first: it borrows the region's memory.
     engine: Engine<'static>,
     template: Template,
+    /// As the file names it.
+    licence: &'static str,
     _pool: Region,
 }
 
@@ -118,7 +120,7 @@ fn open() -> Result<Model, SlmError> {
     LOAD_FAILED.store(result.is_err(), Ordering::Relaxed);
     match &result {
         Ok(model) => {
-            show_loaded(&model.engine);
+            show_loaded(&model.engine, model.licence);
             let info = model.engine.info();
             log::info!("SLM: Neural backend ready (vocab={}, ctx={})", info.vocabulary, info.context);
         }
@@ -142,7 +144,8 @@ fn try_open() -> Result<Model, SlmError> {
     let options = LoadOptions { context: context()?, ..LoadOptions::default() };
     let engine = Engine::load(gguf, Pool::new(memory), &WORKERS, &KernelClock, options)
         .map_err(|error| SlmError::Load(error.to_string()))?;
-    Ok(Model { engine, template: Template::from_gguf(&gguf), _pool: region })
+    let licence = gguf.get("general.license").and_then(|value| value.as_str()).unwrap_or_default();
+    Ok(Model { engine, template: Template::from_gguf(&gguf), licence, _pool: region })
 }
 
 /// Tokens of context that the command line asks for; `None` for as many as the model and the pool allow.
@@ -161,8 +164,13 @@ fn pool() -> Result<Region, String> {
     let asked = match boot::option("slm.pool") {
         None => POOL_MIB,
         Some(text) => match text.parse() {
-            Ok(mib) if (1..1 << 20).contains(&mib) => mib,
-            _ => return Err(alloc::format!("slm.pool={text}: give a number of MiB, such as slm.pool=256")),
+            Ok(mib) if (LEAST_POOL >> 20..1 << 20).contains(&mib) => mib,
+            _ => {
+                let least = LEAST_POOL >> 20;
+                return Err(alloc::format!(
+                    "slm.pool={text}: give a number of MiB from {least} on, such as slm.pool=256"
+                ));
+            }
         },
     };
     let free = frames::stats().free_bytes();
@@ -189,7 +197,7 @@ fn pool() -> Result<Region, String> {
     ))
 }
 
-fn show_loaded(engine: &Engine<'static>) {
+fn show_loaded(engine: &Engine<'static>, licence: &str) {
     let info = engine.info();
     let variant = match (info.decode_variant, info.prefill_variant) {
         (decode, prefill) if decode == prefill => decode.to_string(),
@@ -207,6 +215,9 @@ fn show_loaded(engine: &Engine<'static>) {
     }
     if model.quantisation.is_empty() {
         model.quantisation = String::from(info.quantisation);
+    }
+    if model.licence.is_empty() {
+        model.licence = String::from(licence);
     }
     model.architecture = String::from(info.architecture);
     model.parameters = info.parameters;
