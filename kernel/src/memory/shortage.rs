@@ -4,7 +4,7 @@
 //! Only threads may wait for memory, through [`alloc`]. What the kernel itself cannot do without (its heap, page tables,
 //! stacks) comes from the emergency reserve, at once or not at all.
 
-use super::{OutOfMemory, compaction, frames, stack};
+use super::{OutOfMemory, compaction, frames, heap, stack};
 use crate::arch::time::uptime_nanos;
 use crate::sync::IrqMutex;
 use crate::tasks::{self, SpawnError, Task, WaitQueue};
@@ -55,12 +55,15 @@ impl Shrinker for SpareStacks {
 /// Starts the background thread. Once, with threads running.
 pub fn start() -> Result<(), SpawnError> {
     register(&SpareStacks);
+    heap::keep_reserve();
     tasks::spawn("reclaim", tasks::Options::default(), || {
         loop {
             WAKE.wait_until_deadline(uptime_nanos() + PERIOD_NANOS, || WANTED.swap(false, Ordering::AcqRel));
             if frames::pressure() >= Pressure::Low {
                 let missing = frames::with_zones(|zones| zones.shortage()).unwrap_or(0);
                 reclaim((missing * FRAME_SIZE).max(LEAST));
+            } else {
+                heap::keep_reserve();
             }
         }
     })?;
@@ -80,6 +83,7 @@ pub fn reclaim(bytes: u64) -> Reclaimed<SHRINKERS> {
 }
 
 /// Bytes that the caches could free.
+#[cfg(feature = "ai-ops")]
 pub fn reclaimable() -> u64 {
     REGISTRY.read().count()
 }
