@@ -6,8 +6,10 @@ pub mod tiny;
 use llm::gguf::{GgmlType, Gguf, Value, write::GgufWriter};
 use llm::quant::{self, float};
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -49,28 +51,32 @@ fn fetch(to: &Path) {
     }
 }
 
-/// A folder of the recorded data, or `None` (said on stdout) where it is absent.
+/// A folder of the recorded data, or `None` (said on the terminal) where it is absent.
 pub fn data_folder(name: &str) -> Option<PathBuf> {
     let data =
         std::env::var_os("AUTON_DATA").map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
     let folder = data.join(name);
     if !folder.exists() {
-        println!("skipped: no AUTON_DATA");
+        static SAID: Once = Once::new();
+        // Not `eprintln!`: the test harness would keep it to itself.
+        SAID.call_once(|| {
+            let _ = writeln!(std::io::stderr(), "skipped: no AUTON_DATA ({} is not there)", folder.display());
+        });
         return None;
     }
     Some(folder)
 }
 
-/// A golden JSON file, or `None` (said on stdout) where the data is absent.
-pub fn golden(name: &str) -> Option<serde_json::Value> {
-    let path = data_folder("golden")?.join(name);
-    Some(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+/// A golden JSON file: token ids and greedy tokens, committed here.
+pub fn golden(name: &str) -> serde_json::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Golden logits, little-endian f32.
-pub fn golden_logits(name: &str) -> Vec<f32> {
-    let bytes = fs::read(data_folder("golden").unwrap().join(format!("logits/{name}.f32"))).unwrap();
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+/// Golden logits, little-endian f32; `None` (said on the terminal) where the data is absent.
+pub fn golden_logits(name: &str) -> Option<Vec<f32>> {
+    let bytes = fs::read(data_folder("golden")?.join(format!("logits/{name}.f32"))).unwrap();
+    Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
 /// The largest difference between two vectors.
