@@ -1,15 +1,32 @@
 //! The kernel heap as Rust's global allocator, growing by buddy blocks seen through the direct map.
+//!
+//! Much of the kernel makes small allocations that cannot report an error (a `Box`, a map's node). For them the heap keeps
+//! one block in reserve, takes it when there is no other, and gets a new one as soon as memory is there again. Larger
+//! requests are made by callers that can be refused.
 
 use super::{direct, frames};
 use crate::sync::IrqMutex;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
-use mm::{FrameSource, Heap, HeapStats, MigrateType};
+use mm::{Block, FrameSource, Heap, HeapStats, MigrateType};
 
 /// Smallest piece that the heap takes: 1 MiB.
 const GROWTH_ORDER: u32 = 8;
+/// The reserve is for requests up to this size.
+const RESERVED_FOR: usize = 64 << 10;
 
-struct BuddyBlocks;
+struct BuddyBlocks {
+    reserve: Option<Block>,
+}
+
+impl BuddyBlocks {
+    /// Takes a new reserve where there is none.
+    fn keep_reserve(&mut self) {
+        if self.reserve.is_none() {
+            self.reserve = frames::alloc(GROWTH_ORDER as usize, MigrateType::Unmovable).ok();
+        }
+    }
+}
 
 // SAFETY: a block from the buddy allocator is nobody else's, is mapped writable at the direct map, and is never
 // given back.
@@ -20,7 +37,8 @@ unsafe impl FrameSource for BuddyBlocks {
         // When memory is short, take no more than is asked for.
         let block = [wanted.max(GROWTH_ORDER), wanted]
             .into_iter()
-            .find_map(|order| frames::alloc_emergency(order as usize, MigrateType::Unmovable).ok())?;
+            .find_map(|order| frames::alloc_emergency(order as usize, MigrateType::Unmovable).ok())
+            .or_else(|| self.reserve.take_if(|_| min_bytes <= RESERVED_FOR))?;
         Some((direct(block.address()), block.bytes() as usize))
     }
 }
@@ -28,7 +46,7 @@ unsafe impl FrameSource for BuddyBlocks {
 struct KernelHeap(IrqMutex<Heap<BuddyBlocks>>);
 
 #[global_allocator]
-static HEAP: KernelHeap = KernelHeap(IrqMutex::new(Heap::new(BuddyBlocks)));
+static HEAP: KernelHeap = KernelHeap(IrqMutex::new(Heap::new(BuddyBlocks { reserve: None })));
 
 // SAFETY: `Heap` is an allocator; the lock makes its use exclusive.
 unsafe impl GlobalAlloc for KernelHeap {
@@ -53,4 +71,16 @@ unsafe impl GlobalAlloc for KernelHeap {
 /// Bytes claimed, allocated, and at the peak.
 pub fn stats() -> HeapStats {
     HEAP.0.lock().stats()
+}
+
+/// Bytes of page frames that the heap has: claimed, or in reserve.
+pub fn held() -> u64 {
+    let mut heap = HEAP.0.lock();
+    let reserve = heap.source_mut().reserve.map_or(0, |block| block.bytes());
+    heap.stats().claimed as u64 + reserve
+}
+
+/// Sees to it that there is a reserve: again and again, while memory is not short.
+pub fn keep_reserve() {
+    HEAP.0.lock().source_mut().keep_reserve();
 }

@@ -47,8 +47,11 @@ impl Region {
             frames::free(block);
             return Err(OutOfMemory { bytes: wanted });
         }
-        if let Err(error) = paging::map(self.start + self.len, block.address(), block.bytes(), Access::Write)
-        {
+        let start = self.start + self.len;
+        if let Err(error) = paging::map(start, block.address(), block.bytes(), Access::Write) {
+            // A part of it may be mapped: these addresses will be another region's.
+            paging::unmap(start, block.bytes());
+            tlb::flush_everywhere();
             frames::free(block);
             return Err(error);
         }

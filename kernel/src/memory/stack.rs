@@ -49,6 +49,7 @@ impl Stack {
                 paging::unmap(bottom, STACK_SIZE);
                 core::mem::forget(stack);
                 frames::free(block);
+                keep_empty(slot);
                 Err(error)
             }
         }
@@ -104,13 +105,17 @@ pub fn free_spare(bytes: u64) -> u64 {
     tlb::flush_everywhere();
     for &(slot, phys) in &taken {
         frames::free(Block { pfn: phys / PAGE, order: ORDER });
-        let mut empty = EMPTY.lock();
-        // Without room for it the slot's addresses are lost, of which there are plenty.
-        if empty.try_reserve(1).is_ok() {
-            empty.push(slot);
-        }
+        keep_empty(slot);
     }
     taken.len() as u64 * STACK_SIZE
+}
+
+fn keep_empty(slot: u64) {
+    let mut empty = EMPTY.lock();
+    // Without room for it the slot's addresses are lost, of which there are plenty.
+    if empty.try_reserve(1).is_ok() {
+        empty.push(slot);
+    }
 }
 
 /// Whether an address lies in the guard below some stack.

@@ -1,6 +1,7 @@
 //! Tests that the running kernel makes on itself: by the shell's `selftest`, or at boot by `selftest=<name>` on the
 //! kernel's command line.
 
+mod failures;
 mod faults;
 mod firmware;
 mod golden;
@@ -48,6 +49,11 @@ const TESTS: &[Test] = &[
         "migration",
         "Pages change their frames under threads that write them, and lose nothing.",
         migration::migration,
+    ),
+    test(
+        "failures",
+        "Page allocations fail, each in turn: that is reported, and nothing is lost.",
+        failures::failures,
     ),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
