@@ -4,7 +4,7 @@ use super::sample::Sample;
 use super::trend::{Line, Trend};
 
 /// Number of features.
-pub const FEATURES: usize = 16;
+pub const FEATURES: usize = 22;
 
 /// What each feature is called, in the order of [`Features::values`].
 pub const NAMES: [&str; FEATURES] = [
@@ -24,6 +24,12 @@ pub const NAMES: [&str; FEATURES] = [
     "fruitless reclaim",
     "large blocks run out",
     "fragmentation",
+    "falls survived",
+    "within what was survived",
+    "lower than ever survived",
+    "deeper than any fall survived",
+    "faster than any fall survived",
+    "steady course to a near end",
 ];
 
 /// A time to exhaustion beyond this is as good as never.
@@ -36,6 +42,10 @@ const TURN: f64 = 0.02;
 const RECOVERY_S: f64 = 20.0;
 /// Falls shorter than this are habit on any machine.
 const HABIT_S: f64 = 1.0;
+/// What the machine survived is forgotten over this time.
+const SURVIVED_S: f64 = 120.0;
+/// Falls less deep than this are noise.
+const NOISE: f64 = 0.03;
 
 /// Running state behind the features; every update takes constant time.
 #[derive(Debug, Clone)]
@@ -53,9 +63,17 @@ pub struct Features {
     recovery: f64,
     /// How long falls last here before they turn.
     habit_s: f64,
+    /// Falls that ended by themselves: how many, the deepest, the fastest (per second) and the lowest headroom, all fading.
+    survived: f64,
+    deepest: f64,
+    fastest: f64,
+    lowest_survived: f64,
+    /// Steepest fall over about 1 s since the last turn.
+    pace: f64,
     /// Fading sums over a few seconds.
     allocated: f64,
     freed: f64,
+    cached: f64,
     reclaim_asked: f64,
     reclaim_got: f64,
     failures: f64,
@@ -84,8 +102,14 @@ impl Features {
             lowest: 0.0,
             recovery: 0.0,
             habit_s: 0.0,
+            survived: 0.0,
+            deepest: 0.0,
+            fastest: 0.0,
+            lowest_survived: 1.0,
+            pace: 0.0,
             allocated: 0.0,
             freed: 0.0,
+            cached: 0.0,
             reclaim_asked: 0.0,
             reclaim_got: 0.0,
             failures: 0.0,
@@ -136,6 +160,7 @@ impl Features {
         let headroom = sample.headroom();
         self.peak = headroom;
         self.lowest = headroom;
+        self.lowest_survived = headroom;
         self.last = Some(*sample);
         for trend in [&mut self.short, &mut self.medium, &mut self.long] {
             trend.add(headroom, 0.1);
@@ -148,10 +173,23 @@ impl Features {
         self.recovery *= libm::exp(-dt / RECOVERY_S);
         self.recovery = self.recovery.max(headroom - self.lowest);
         self.habit_s *= libm::exp(-dt / RECOVERY_S);
+        let fade = libm::exp(-dt / SURVIVED_S);
+        self.survived *= fade;
+        self.deepest *= fade;
+        self.fastest *= fade;
+        self.lowest_survived += (headroom - self.lowest_survived).max(0.0) * (1.0 - fade);
         let turned = headroom > self.lowest + TURN;
         let flat = self.short.line().slope > -0.001;
         if turned {
             self.habit_s = self.habit_s.max(self.fall_s);
+            let depth = self.peak - self.lowest;
+            if depth > NOISE {
+                self.survived += 1.0;
+                self.deepest = self.deepest.max(depth);
+                self.fastest = self.fastest.max(self.pace);
+                self.lowest_survived = self.lowest_survived.min(self.lowest);
+            }
+            self.pace = 0.0;
             self.peak = headroom;
             self.lowest = headroom;
             self.fall_s = 0.0;
@@ -161,6 +199,7 @@ impl Features {
             self.peak += (headroom - self.peak) * (1.0 - libm::exp(-dt / 2.0));
         } else {
             self.fall_s += dt;
+            self.pace = self.pace.max(-self.short.line().slope);
         }
         self.peak = self.peak.max(headroom);
         self.lowest = self.lowest.min(headroom);
@@ -171,6 +210,8 @@ impl Features {
         let (over_3, over_10) = (libm::exp(-dt / 3.0), libm::exp(-dt / 10.0));
         self.allocated = self.allocated * over_3 + grown(now.allocated_pages, last.allocated_pages);
         self.freed = self.freed * over_3 + grown(now.freed_pages, last.freed_pages);
+        // What fills a cache can be had again: it counts as neither.
+        self.cached = self.cached * over_3 + now.reclaimable_pages as f64 - last.reclaimable_pages as f64;
         self.reclaim_asked = self.reclaim_asked * over_3 + grown(now.reclaim_attempts, last.reclaim_attempts);
         self.reclaim_got = self.reclaim_got * over_3 + grown(now.reclaimed_pages, last.reclaimed_pages);
         self.failures = self.failures * over_10 + grown(now.failures, last.failures);
@@ -190,13 +231,26 @@ impl Features {
         let falling = lines[1].slope < 0.0;
         let churn = self.allocated + self.freed;
         let noise = 0.01 * sample.total_pages as f64 + 1.0;
-        let net = (self.allocated - self.freed) / (churn + noise);
+        // How much is churned beside the growth differs from machine to machine: beyond a third it says no more.
+        let net = ((self.allocated - self.freed - self.cached) / (churn + noise)).min(0.33);
         let slowing =
             (lines[0].slope - lines[2].slope) / (lines[0].slope.abs() + lines[2].slope.abs() + 0.005);
         let asked = self.reclaim_asked;
         let fruitless = if asked < 1.0 { 0.0 } else { 1.0 - (self.reclaim_got / asked).min(1.0) };
         let orders = large_blocks(sample);
         let orders_left = time_left((orders - 3.0).max(0.0), self.blocks.line().slope);
+        // A fall within what was survived is habit, the more so the more often; a margin below counts in part.
+        let margin = NOISE + 0.25 * self.deepest;
+        let inside = (1.0 + (headroom - self.lowest_survived) / margin).clamp(0.0, 1.0);
+        let count = libm::log(1.0 + self.survived);
+        let beyond = |now: f64, before: f64| libm::log((now + NOISE) / (before + NOISE)).max(0.0);
+        // All of it at once: near, lasting, straight, and beyond what was survived. The weakest decides, for three signs without
+        // the fourth are what a plateau, a sawtooth or a batch job shows.
+        let near = libm::log(NEAR_S / left[1].max(5.0));
+        let lasting = libm::log((self.fall_s + 0.05) / 5.0);
+        let straight = if falling { 5.0 * (lines[1].straightness - 0.8) } else { -4.0 };
+        let outside = 1.5 - 3.0 * inside * self.survived.min(1.0);
+        let course = near.min(lasting).min(straight).min(outside).max(-2.0);
         let values = [
             nearer_than(left[1], NEAR_S),
             nearer_than(NEAR_S, left[1]),
@@ -214,6 +268,12 @@ impl Features {
             fruitless,
             nearer_than(orders_left, 2.0 * NEAR_S),
             f64::from(sample.fragmentation.max(0)) / 1000.0,
+            count,
+            inside * count,
+            10.0 * (self.lowest_survived - headroom).max(0.0),
+            beyond(depth, self.deepest),
+            beyond(-steepest, self.fastest),
+            course,
         ];
         values.map(|v| if v.is_finite() { v.clamp(-10.0, 10.0) as f32 } else { 0.0 })
     }

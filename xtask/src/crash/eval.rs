@@ -1,6 +1,6 @@
 //! `cargo xtask eval crash`: the table of the issue.
 
-use super::host::{self, Arm};
+use super::host::{self, Arm, Simulated, machine::Cause};
 use super::rivals::Rival;
 use super::run::Run;
 use super::verdict::{self, Verdict};
@@ -17,8 +17,9 @@ pub fn eval(options: &EvalOptions) -> Result<()> {
     );
     println!("recall: OOMs later than 5 s after the start, alarm at least 5 s (at most 30 s) before\n");
     let simulated = host::all(|_| true);
-    println!("leg a: simulated machines around the real mm, {} runs", simulated.len());
-    leg(&simulated, options.each_run);
+    let runs: Vec<Run> = simulated.iter().map(|s| s.run.clone()).collect();
+    println!("leg a: simulated machines around the real mm, {} runs", runs.len());
+    leg(&runs, options.each_run);
     prevention(&simulated);
 
     let (folder, held_back) = match &options.recordings {
@@ -113,31 +114,64 @@ fn left_out(runs: &[Run]) {
 }
 
 /// Runs of the test families whose OOM was announced, again with the guard acting; and with as much as acting could do.
-fn prevention(runs: &[Run]) {
-    let (mut predicted, mut prevented, mut possible, mut actions, mut tripped) = (0, 0, 0, 0, 0);
-    let mut caused = 0;
-    for run in runs.iter().filter(|r| !fit::is_training(&r.family)) {
+fn prevention(simulated: &[Simulated]) {
+    let mut by_cause = [(Cause::Exhausted, Prevented::default()), (Cause::Starved, Prevented::default())];
+    let (mut caused, mut actions, mut tripped) = (0, 0, 0);
+    for Simulated { run, cause, .. } in simulated.iter().filter(|s| !fit::is_training(&s.run.family)) {
         let index: u64 = run.name.rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default();
-        let (guarded, score) = host::simulate(&run.family, index, Arm::Guarded(FITTED));
-        actions += score.actions;
-        tripped += score.watchdog;
-        if run.ooms.is_empty() {
-            caused += usize::from(!guarded.ooms.is_empty());
+        let guarded = host::simulate(&run.family, index, Arm::Guarded(FITTED));
+        actions += guarded.guard.actions;
+        tripped += guarded.guard.watchdog;
+        let Some((_, sums)) = by_cause.iter_mut().find(|(c, _)| Some(*c) == *cause) else {
+            caused += usize::from(guarded.cause.is_some());
             continue;
+        };
+        sums.ooms += 1;
+        let mut announced = run.samples.iter().zip(Rival::Predictor(FITTED).answers(run));
+        if announced.any(|(s, a)| a.alarm && run.oom_within(s.t_ns, 30 * super::run::SECOND)) {
+            sums.predicted += 1;
+            sums.prevented += usize::from(guarded.cause.is_none());
+            sums.possible += usize::from(host::simulate(&run.family, index, Arm::Bound).cause.is_none());
         }
-        let announced = run.samples.iter().zip(Rival::Predictor(FITTED).answers(run));
-        if !announced.into_iter().any(|(s, a)| a.alarm && run.oom_within(s.t_ns, 30 * super::run::SECOND)) {
-            continue;
-        }
-        predicted += 1;
-        prevented += usize::from(guarded.ooms.is_empty());
-        possible += usize::from(host::simulate(&run.family, index, Arm::Bound).0.ooms.is_empty());
     }
-    let share = |n: usize| 100.0 * n as f64 / predicted.max(1) as f64;
+    let [(_, exhausted), (_, starved)] = by_cause;
     println!(
-        "acting: {prevented} of {predicted} predicted OOMs prevented ({:.0} %), nothing killed; reclaiming everything and compacting\n\
-         all the time, cost aside, would prevent {possible} ({:.0} %). OOMs where there had been none: {caused}. Actions {actions}, watchdog {tripped}",
-        share(prevented),
-        share(possible)
+        "acting, test families, nothing killed (the bound reclaims and compacts all the time, cost aside):"
     );
+    println!("{:<44} {:>6} {:>10} {:>16} {:>16}", "", "OOMs", "predicted", "prevented", "by the bound");
+    for (name, sums) in [
+        ("exhausted: nothing left to reclaim", exhausted),
+        ("starved: requests that cannot wait fail", starved),
+        ("all", exhausted.plus(starved)),
+    ] {
+        let share = |n: usize| verdict::share(n, sums.predicted);
+        println!(
+            "{name:<44} {:>6} {:>10} {:>16} {:>16}",
+            sums.ooms,
+            sums.predicted,
+            share(sums.prevented),
+            share(sums.possible)
+        );
+    }
+    println!("OOMs where there had been none: {caused}; actions {actions}, watchdog {tripped}");
+}
+
+/// Sums of the prevention experiment.
+#[derive(Clone, Copy, Default)]
+struct Prevented {
+    ooms: usize,
+    predicted: usize,
+    prevented: usize,
+    possible: usize,
+}
+
+impl Prevented {
+    fn plus(self, other: Self) -> Self {
+        Prevented {
+            ooms: self.ooms + other.ooms,
+            predicted: self.predicted + other.predicted,
+            prevented: self.prevented + other.prevented,
+            possible: self.possible + other.possible,
+        }
+    }
 }

@@ -63,7 +63,8 @@ pub fn fit_from(
         }
     }
     let spread = spread.map(|s: f64| s.sqrt());
-    let mut used = spread.map(|s| s > 1e-6);
+    // What hardly ever moves in training says nothing, and must not get a huge weight for it.
+    let mut used = spread.map(|s| s > 0.005);
     let mut at = [0.0; PARAMETERS];
     if let Some(near) = near {
         at[FEATURES] = near.bias + (0..FEATURES).map(|i| near.weights[i] * mean[i]).sum::<f64>();

@@ -34,7 +34,7 @@ pub fn data_folder() -> PathBuf {
 
 /// `cargo xtask fit crash`.
 pub fn fit(dry_run: bool) -> Result<()> {
-    let mut runs = host::all(fit::is_training);
+    let mut runs: Vec<run::Run> = host::all(fit::is_training).into_iter().map(|s| s.run).collect();
     runs.extend(
         recorded::load(&data_folder().join("mem_oom"))?.into_iter().filter(|r| fit::is_training(&r.family)),
     );

@@ -109,10 +109,6 @@ pub fn header() -> String {
 
 /// A row of it.
 pub fn row(name: &str, v: &Verdict) -> String {
-    let share = |part: usize, of: usize| match of {
-        0 => "-".into(),
-        of => format!("{part}/{of} {:>5.1} %", 100.0 * part as f64 / of as f64),
-    };
     let leads = v.lead_quantiles().map_or("-".into(), |[a, b, c]| format!("{a:.1} / {b:.1} / {c:.1}"));
     format!(
         "{:<28} {:>16} {:>16} {:>16} {:>16} {:>20} {:>7.4}",
@@ -124,4 +120,12 @@ pub fn row(name: &str, v: &Verdict) -> String {
         leads,
         v.brier()
     )
+}
+
+/// A part of a whole, and the same in percent.
+pub fn share(part: usize, of: usize) -> String {
+    match of {
+        0 => "-".into(),
+        of => format!("{part}/{of} {:>5.1} %", 100.0 * part as f64 / of as f64),
+    }
 }

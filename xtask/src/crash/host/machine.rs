@@ -1,12 +1,18 @@
-//! A simulated machine around the real `mm`: its zones, watermarks, shrinkers and compactor, under a clock that jumps 100 ms
-//! at a time.
+//! A simulated machine around the real `mm`: its zones, watermarks, shrinkers and compactor, under a clock that jumps 10 ms
+//! at a time and is sampled every 100 ms.
 //!
-//! What costs time is modelled by rates: the reclaim thread frees up to [`RECLAIM_PER_TICK`] pages in 100 ms (write-back to a
-//! slow disk) and works while memory is below its low mark, until it is above the high one. A request that may wait and finds
-//! nothing reclaims and compacts directly, which stalls it; when it stalls for the whole tick, the workload is held up until
-//! the next one. Memory has run out ("OOM") when a request that may wait finds nothing although everything reclaimable is
-//! gone and compaction does not help (a task would be killed), or when one that may not wait (interrupt, under a
-//! lock) is refused.
+//! What costs time is modelled by rates, the same in every arm:
+//! - Whoever reclaims, the pages come at [`PAGES_PER_MS`] (write-back to one device of 62.5 MiB/s, an order as of eMMC and
+//!   older disks). The reclaim thread works while memory is below its low mark, until it is above the high one.
+//! - A request that may wait and finds nothing above the min mark reclaims and compacts directly. That stalls its task; when the
+//!   device is busy for the whole slice, the task is held up until the next one.
+//! - Compaction looks at [`COMPACT_PER_SLICE`] blocks in a slice; one on behalf of a waiting task stalls it by [`COMPACT_NS`].
+//! - Network buffers of orders 0 to 3 are wanted [`BUFFERS_PER_SLICE`] times a slice and held for [`BUFFER_SLICES`]. Such a
+//!   request cannot wait: it fails at the min mark, and wakes the reclaim and the compaction thread.
+//!
+//! The machine has crashed ("OOM") when a request that may wait finds nothing although everything reclaimable is gone and
+//! compaction does not help (a task would be killed), or when [`LAST_REFUSAL`] requests in a row of one order up to 3 that
+//! could not wait have failed (the machine no longer answers).
 
 use super::random::Random;
 use ai_insights::crash_predictor::{Action, Sample};
@@ -14,25 +20,46 @@ use mm::compact::{Compactor, Goal, Mover, Pinned, Progress};
 use mm::fragmentation::extfrag_index;
 use mm::reclaim::{Registry, Shrinker};
 use mm::{Block, FRAME_SIZE, MigrateType, Pressure, Reserve, Zones};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Length of a step.
-pub const TICK_NS: u64 = 100_000_000;
-/// Pages that the reclaim thread frees in a tick: 10 MiB/s.
-pub const RECLAIM_PER_TICK: u64 = 256;
-/// Pages that direct reclaim frees at a time, and what that takes: 25 MiB/s.
+/// Length of a slice: what runs side by side on a machine takes turns this often.
+pub const SLICE_NS: u64 = 10_000_000;
+/// Slices in a sample.
+pub const SLICES: u64 = 10;
+/// Pages reclaimed in a millisecond, by whomever.
+pub const PAGES_PER_MS: u64 = 16;
+const RECLAIM_PER_SLICE: u64 = PAGES_PER_MS * SLICE_NS / 1_000_000;
+/// Pages that direct reclaim frees at a time.
 const DIRECT_BATCH: u64 = 32;
-const DIRECT_NS: u64 = 5_000_000;
 /// A direct compaction for one request.
 const COMPACT_NS: u64 = 20_000_000;
-/// Blocks that the compaction thread looks at in a tick.
-const COMPACT_PER_TICK: usize = 4096;
+/// Blocks that the compaction thread looks at in a slice.
+const COMPACT_PER_SLICE: usize = 448;
+/// Network buffers wanted in a slice: 200 a second.
+const BUFFERS_PER_SLICE: usize = 2;
+/// Their orders, one as likely as another: half are single pages.
+const BUFFER_ORDERS: [usize; 8] = [0, 0, 0, 0, 1, 1, 2, 3];
+/// How long a buffer is held.
+const BUFFER_SLICES: usize = 5;
+/// This many requests in a row of one order that could not wait have failed: the machine no longer answers.
+/// A quarter of a second for all of them, two seconds for those of order 3.
+const LAST_REFUSAL: u32 = 50;
 
-/// Clean and dirty file pages, oldest first; what was shrunk waits in `released` until the machine frees it.
+/// How a machine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A request that may wait found nothing, and nothing could be reclaimed.
+    Exhausted,
+    /// Requests that cannot wait failed, one after another.
+    Starved,
+}
+
+/// Clean and dirty file pages (names of what the machine holds), oldest first; what was shrunk waits in `released` until
+/// the machine frees it. They are movable, as on Linux.
 #[derive(Default)]
 pub struct PageCache {
-    pages: Mutex<Vec<u64>>,
+    pages: Mutex<VecDeque<u64>>,
     released: Mutex<Vec<u64>>,
 }
 
@@ -85,7 +112,7 @@ impl Mover for Holdings {
 pub enum Take {
     /// It is held under this name.
     Got(u64),
-    /// Held up; ask again in the next tick.
+    /// Held up, or dropped for now; ask again in the next slice.
     Later,
     /// Memory has run out.
     Refused,
@@ -97,8 +124,10 @@ pub struct Machine<'m> {
     pub random: Random,
     /// Time.
     pub now_ns: u64,
-    /// When memory ran out.
-    pub crash_ns: Option<u64>,
+    /// When and how memory ran out.
+    pub crash: Option<(u64, Cause)>,
+    /// For the network's, so that no workload draws other numbers when its machine is short.
+    network: Random,
     zones: Zones<'m>,
     holdings: Holdings,
     cache: &'m PageCache,
@@ -106,8 +135,14 @@ pub struct Machine<'m> {
     total: u64,
     failures: u64,
     stall_ns: u64,
-    /// Stall in this tick.
+    /// Stall that lies ahead.
     stalled: u64,
+    /// Pages that the device can still write back in this slice.
+    device: u64,
+    /// Requests in a row that could not wait and failed, by order.
+    refused: [u32; 4],
+    /// Network buffers by age.
+    buffers: VecDeque<Vec<u64>>,
     background: bool,
     wanted: u64,
     compacting: Option<Compactor>,
@@ -115,7 +150,8 @@ pub struct Machine<'m> {
 
 impl<'m> Machine<'m> {
     /// A machine with nothing in use.
-    pub fn new(zones: Zones<'m>, cache: &'m PageCache, random: Random) -> Self {
+    pub fn new(zones: Zones<'m>, cache: &'m PageCache, mut random: Random) -> Self {
+        let network = Random::new(random.bits());
         let mut registry = Registry::new();
         // One place, one shrinker: it fits.
         let _ = registry.register(cache);
@@ -123,7 +159,8 @@ impl<'m> Machine<'m> {
         Machine {
             random,
             now_ns: 0,
-            crash_ns: None,
+            crash: None,
+            network,
             zones,
             holdings: Holdings::default(),
             cache,
@@ -132,6 +169,9 @@ impl<'m> Machine<'m> {
             failures: 0,
             stall_ns: 0,
             stalled: 0,
+            device: RECLAIM_PER_SLICE,
+            refused: [0; 4],
+            buffers: VecDeque::from(vec![Vec::new(); BUFFER_SLICES]),
             background: false,
             wanted: 0,
             compacting: None,
@@ -148,27 +188,40 @@ impl<'m> Machine<'m> {
         self.zones.free_frames() + self.registry.count() / FRAME_SIZE
     }
 
-    /// Takes a block. `may_wait` as `GFP_KERNEL`, otherwise as `GFP_ATOMIC`.
+    /// Takes a block. `may_wait` as `GFP_KERNEL`, otherwise as `GFP_ATOMIC` without its reserve.
     pub fn take(&mut self, order: usize, kind: MigrateType, may_wait: bool) -> Take {
-        if self.stalled >= TICK_NS && may_wait {
+        if self.stalled >= SLICE_NS && may_wait {
             return Take::Later;
         }
-        let reserve = if may_wait { Reserve::None } else { Reserve::Emergency };
         loop {
-            if let Ok(block) = self.zones.alloc(order, kind, reserve) {
+            if let Ok(block) = self.zones.alloc(order, kind, Reserve::None) {
+                if let Some(refused) = self.refused.get_mut(order).filter(|_| !may_wait) {
+                    *refused = 0;
+                }
                 return Take::Got(self.hold(block, kind));
             }
             self.failures += 1;
             if !may_wait {
-                return self.crash();
+                return self.refuse(order);
             }
-            if self.stalled >= TICK_NS {
+            if self.stalled >= SLICE_NS {
                 return Take::Later;
             }
             if !self.help(order) {
-                return self.crash();
+                return self.end(Cause::Exhausted);
             }
         }
+    }
+
+    /// A request that cannot wait fails; the threads that could help are woken.
+    fn refuse(&mut self, order: usize) -> Take {
+        self.background = true;
+        if order > 0 && self.compacting.is_none() {
+            self.compacting = Some(Compactor::new(&self.zones, Goal::Order(order)));
+        }
+        let Some(refused) = self.refused.get_mut(order) else { return Take::Later };
+        *refused += 1;
+        if *refused < LAST_REFUSAL { Take::Later } else { self.end(Cause::Starved) }
     }
 
     /// Gives a block back.
@@ -179,45 +232,62 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Reads a page of a file into the cache; without room the oldest page makes it.
+    /// Reads a page of a file into the cache. Below the low mark the oldest page makes room: reading ahead starves nobody.
     pub fn read_file_page(&mut self) {
-        if let Ok(block) = self.zones.alloc(0, MigrateType::Reclaimable, Reserve::None) {
-            lock(&self.cache.pages).push(block.pfn);
-        } else {
-            self.registry.reclaim(FRAME_SIZE);
-            self.free_released();
+        if self.zones.pressure() != Pressure::None && self.write_back(1) == 0 {
+            return;
+        }
+        if let Ok(block) = self.zones.alloc(0, MigrateType::Movable, Reserve::None) {
+            let id = self.hold(block, MigrateType::Movable);
+            lock(&self.cache.pages).push_back(id);
         }
     }
 
-    /// Ends a tick: the background threads work, the clock goes on.
-    pub fn end_tick(&mut self) {
+    /// Begins a slice: the device is free again, and the background threads get on before the workload does.
+    pub fn begin_slice(&mut self) {
+        self.device = RECLAIM_PER_SLICE;
         match self.zones.pressure() {
             Pressure::None if self.zones.shortage() == 0 => self.background = false,
             Pressure::None => {}
             Pressure::Low | Pressure::Min => self.background = true,
         }
         let by_mark = if self.background { self.zones.shortage() } else { 0 };
-        let pages = by_mark.max(self.wanted).min(RECLAIM_PER_TICK);
-        if pages > 0 {
-            self.registry.reclaim(pages * FRAME_SIZE);
-            self.free_released();
-            self.wanted = self.wanted.saturating_sub(pages);
+        let freed = self.write_back(by_mark.max(self.wanted));
+        self.wanted = self.wanted.saturating_sub(freed);
+        if self.registry.count() == 0 {
+            self.wanted = 0;
         }
         if let Some(mut compactor) = self.compacting.take() {
-            let progress = self.compact(&mut compactor, COMPACT_PER_TICK);
+            let progress = self.compact(&mut compactor, COMPACT_PER_SLICE);
             if progress == Progress::More {
                 self.compacting = Some(compactor);
             }
         }
-        self.stall_ns += self.stalled.min(TICK_NS);
-        self.stalled = 0;
-        self.now_ns += TICK_NS;
+    }
+
+    /// Ends a slice: the network gets and returns its buffers, the clock goes on.
+    pub fn end_slice(&mut self) {
+        for id in self.buffers.pop_back().unwrap_or_default() {
+            self.give(id);
+        }
+        let mut taken = Vec::with_capacity(BUFFERS_PER_SLICE);
+        for _ in 0..BUFFERS_PER_SLICE {
+            let order = BUFFER_ORDERS[self.network.below(BUFFER_ORDERS.len())];
+            if let Take::Got(id) = self.take(order, MigrateType::Unmovable, false) {
+                taken.push(id);
+            }
+        }
+        self.buffers.push_front(taken);
+        self.stall_ns += self.stalled.min(SLICE_NS);
+        self.stalled = self.stalled.saturating_sub(SLICE_NS);
+        self.now_ns += SLICE_NS;
     }
 
     /// Starts what the guard decided; the background threads do it, at their pace.
     pub fn start(&mut self, action: Action) {
         match action {
             Action::Reclaim { pages } => self.wanted = self.wanted.max(pages),
+            Action::Compact if self.compacting.is_some() => {}
             Action::Compact => self.compacting = Some(Compactor::new(&self.zones, Goal::Everything)),
         }
     }
@@ -254,17 +324,33 @@ impl<'m> Machine<'m> {
         id
     }
 
-    fn crash(&mut self) -> Take {
-        self.crash_ns = self.crash_ns.or(Some(self.now_ns));
+    fn end(&mut self, cause: Cause) -> Take {
+        self.crash = self.crash.or(Some((self.now_ns, cause)));
         Take::Refused
     }
 
-    /// Direct reclaim, then direct compaction; whether anything was gained.
-    fn help(&mut self, order: usize) -> bool {
-        let freed = self.registry.reclaim((DIRECT_BATCH.max(1 << order)) * FRAME_SIZE).freed;
+    /// Up to so many pages, as far as the device can; how many.
+    fn write_back(&mut self, pages: u64) -> u64 {
+        let pages = pages.min(self.device);
+        if pages == 0 {
+            return 0;
+        }
+        let freed = self.registry.reclaim(pages * FRAME_SIZE).freed / FRAME_SIZE;
         self.free_released();
-        if freed > 0 {
-            self.stalled += DIRECT_NS * (freed / FRAME_SIZE).div_ceil(DIRECT_BATCH);
+        self.device = self.device.saturating_sub(freed);
+        freed
+    }
+
+    /// Direct reclaim, then direct compaction; whether there is hope.
+    fn help(&mut self, order: usize) -> bool {
+        if self.registry.count() > 0 {
+            let freed = self.write_back(DIRECT_BATCH.max(1 << order));
+            if freed == 0 || self.device == 0 {
+                // The device is busy until the slice ends.
+                self.stalled = self.stalled.max(SLICE_NS);
+            } else {
+                self.stalled += freed * 1_000_000 / PAGES_PER_MS;
+            }
             return true;
         }
         if order == 0 || self.zones.free_frames() < 2 << order {
@@ -273,7 +359,7 @@ impl<'m> Machine<'m> {
         self.stalled += COMPACT_NS;
         let mut compactor = Compactor::new(&self.zones, Goal::Order(order));
         loop {
-            match self.compact(&mut compactor, COMPACT_PER_TICK) {
+            match self.compact(&mut compactor, COMPACT_PER_SLICE) {
                 Progress::More => {}
                 Progress::Reached => return true,
                 Progress::Complete => return false,
@@ -294,8 +380,8 @@ impl<'m> Machine<'m> {
 
     fn free_released(&mut self) {
         let released = std::mem::take(&mut *lock(&self.cache.released));
-        for pfn in released {
-            self.free(Block { pfn, order: 0 });
+        for id in released {
+            self.give(id);
         }
     }
 

@@ -5,9 +5,11 @@ pub mod machine;
 pub mod random;
 
 use super::run::{Run, SECOND};
-use ai_insights::crash_predictor::{Coefficients, Decision, Done, Guard, GuardScore, Mode, Predictor};
+use ai_insights::crash_predictor::{
+    Action, Coefficients, Decision, Done, Guard, GuardScore, HORIZON_NS, Mode, Predictor,
+};
 use families::FAMILIES;
-use machine::{Machine, PageCache};
+use machine::{Cause, Machine, PageCache, SLICES};
 use mm::{Frame, MigrateType, Zones};
 use random::Random;
 
@@ -15,6 +17,9 @@ use random::Random;
 pub const RUNS: u64 = 28;
 /// Length of a run.
 const LENGTH_NS: u64 = 90 * SECOND;
+/// A run without an OOM goes on unseen for the predictor's horizon, so that each alarm in it has its time to come true; when
+/// memory runs out then, it is a run with an OOM.
+const END_NS: u64 = LENGTH_NS + HORIZON_NS;
 /// The workload begins then; before, the machine is idle.
 const START_NS: u64 = 3 * SECOND;
 
@@ -29,8 +34,18 @@ pub enum Arm {
     Bound,
 }
 
-/// Simulates run `index` of a family; what the guard did, where there was one.
-pub fn simulate(family: &str, index: u64, arm: Arm) -> (Run, GuardScore) {
+/// A simulated run.
+pub struct Simulated {
+    /// What was seen.
+    pub run: Run,
+    /// What the guard did, where there was one.
+    pub guard: GuardScore,
+    /// How memory ran out, if it did.
+    pub cause: Option<Cause>,
+}
+
+/// Simulates run `index` of a family.
+pub fn simulate(family: &str, index: u64, arm: Arm) -> Simulated {
     let seed = family.bytes().fold(index + 1, |h, b| h.wrapping_mul(0x0100_0000_01b3) ^ u64::from(b));
     let mut random = Random::new(seed);
     let total = random.log_between(16_384.0, 65_536.0) as usize; // 64 to 256 MiB
@@ -56,10 +71,8 @@ pub fn simulate(family: &str, index: u64, arm: Arm) -> (Run, GuardScore) {
     };
     let mut guard = Guard::new(1_000_000);
     guard.set_mode(Mode::On);
-    while machine.now_ns < LENGTH_NS {
-        if machine.now_ns >= START_NS {
-            workload.tick(&mut machine);
-        }
+    let mut cause = None;
+    while machine.now_ns < END_NS {
         let sample = machine.sample();
         run.samples.push(sample);
         if let Some(predictor) = &mut predictor {
@@ -71,21 +84,31 @@ pub fn simulate(family: &str, index: u64, arm: Arm) -> (Run, GuardScore) {
             }
         }
         if matches!(arm, Arm::Bound) {
-            let turn = machine.now_ns / machine::TICK_NS;
+            let turn = run.samples.len() as u64;
             machine.start(if turn.is_multiple_of(2) {
-                ai_insights::crash_predictor::Action::Reclaim { pages: sample.total_pages }
+                Action::Reclaim { pages: sample.total_pages }
             } else {
-                ai_insights::crash_predictor::Action::Compact
+                Action::Compact
             });
         }
-        machine.end_tick();
-        if let Some(oom) = machine.crash_ns {
-            // The sample after the refusal is the last: what would follow depends on who is killed.
+        for _ in 0..SLICES {
+            machine.begin_slice();
+            if machine.now_ns >= START_NS {
+                workload.tick(&mut machine);
+            }
+            machine.end_slice();
+        }
+        if let Some((oom, how)) = machine.crash {
+            // Nothing after the refusal counts: what would follow depends on who is killed.
             run.ooms.push(oom.max(START_NS) + 1);
+            cause = Some(how);
             break;
         }
     }
-    (run, guard.score())
+    if run.ooms.is_empty() {
+        run.samples.retain(|s| s.t_ns < LENGTH_NS);
+    }
+    Simulated { run, guard: guard.score(), cause }
 }
 
 /// What a booted system holds: scattered unmovable pages and a page cache.
@@ -101,9 +124,9 @@ fn boot(machine: &mut Machine) {
 }
 
 /// All runs of the families, in the control arm.
-pub fn all(only: impl Fn(&str) -> bool) -> Vec<Run> {
+pub fn all(only: impl Fn(&str) -> bool) -> Vec<Simulated> {
     let families = FAMILIES.iter().filter(|f| only(f));
-    families.flat_map(|family| (0..RUNS).map(move |i| simulate(family, i, Arm::Control).0)).collect()
+    families.flat_map(|family| (0..RUNS).map(move |i| simulate(family, i, Arm::Control))).collect()
 }
 
 #[cfg(test)]
@@ -112,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_run_is_the_same_every_time() {
-        let (a, b) = (simulate("leak", 3, Arm::Control).0, simulate("leak", 3, Arm::Control).0);
+        let (a, b) = (simulate("leak", 3, Arm::Control).run, simulate("leak", 3, Arm::Control).run);
         assert_eq!((a.samples, a.ooms), (b.samples, b.ooms));
     }
 
@@ -120,7 +143,7 @@ mod tests {
     fn plateaus_and_sawteeth_never_crash() {
         for family in ["plateau", "sawtooth"] {
             for index in 0..4 {
-                assert!(simulate(family, index, Arm::Control).0.ooms.is_empty(), "{family} {index}");
+                assert!(simulate(family, index, Arm::Control).run.ooms.is_empty(), "{family} {index}");
             }
         }
     }

@@ -59,8 +59,8 @@ impl Workload for Fragmentation {
     fn tick(&mut self, machine: &mut Machine) {
         self.age_s += DT;
         let target = self.target * (self.age_s / self.fill_s).min(1.0);
-        // Churn a twentieth, then fill up.
-        for _ in 0..self.held.len() / 20 {
+        // Churn a half in a second, then fill up.
+        for _ in 0..machine.random.count(self.held.len() as f64 * 0.5 * DT) {
             let at = machine.random.below(self.held.len());
             let (id, frames) = self.held.swap_remove(at);
             machine.give(id);

@@ -35,7 +35,7 @@ impl Workload for Leak {
         self.pages.grow(machine, n.min(room), MigrateType::Unmovable);
         self.rate *= 1.0 + self.growth * DT;
         // Ordinary work beside it.
-        let churn = machine.random.below(50);
+        let churn = machine.random.count(250.0 * DT);
         self.pages.churn(machine, churn);
     }
 }

@@ -17,12 +17,12 @@ use mm::MigrateType;
 pub const FAMILIES: [&str; 8] =
     ["leak", "fork-storm", "cache-growth", "fragmentation", "burst", "sawtooth", "plateau", "replay"];
 
-/// Seconds in a tick.
-pub const DT: f64 = 0.1;
+/// Seconds in a slice.
+pub const DT: f64 = 0.01;
 
 /// What runs on the machine.
 pub trait Workload {
-    /// 100 ms of work.
+    /// 10 ms of work.
     fn tick(&mut self, machine: &mut Machine);
 }
 

@@ -11,7 +11,8 @@ pub struct Plateau {
     ramp_s: f64,
     saturating: bool,
     age_s: f64,
-    churn: usize,
+    /// Pages given back and taken again in a second.
+    churn: f64,
 }
 
 impl Plateau {
@@ -25,7 +26,7 @@ impl Plateau {
             ramp_s: machine.random.log_between(0.3, 10.0),
             saturating: machine.random.chance(0.5),
             age_s: 0.0,
-            churn: machine.random.below(300),
+            churn: machine.random.between(0.0, 3000.0),
         }
     }
 }
@@ -36,6 +37,7 @@ impl Workload for Plateau {
         let x = self.age_s / self.ramp_s;
         let share = if self.saturating { 1.0 - (-3.0 * x).exp() } else { x.min(1.0) };
         self.pages.set(machine, (self.size * share) as usize);
-        self.pages.churn(machine, self.churn);
+        let churn = machine.random.count(self.churn * DT);
+        self.pages.churn(machine, churn);
     }
 }
