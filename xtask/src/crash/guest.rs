@@ -2,8 +2,9 @@
 //!
 //! Each run has a boot of its own, so that what the kernel learned in one does not help it in the next. The kernel keeps
 //! the predictor's score itself. The baselines see what the workload prints once a second: the free memory. (It does not
-//! print stalls, so those that go by pressure are left out.)
+//! print stalls, so those that go by pressure are left out.) Workloads with a random part draw anew in each run.
 
+use super::fit;
 use super::rivals::Rival;
 use super::run::{Run, SECOND};
 use super::verdict::{self, LEAD_S, Verdict};
@@ -15,8 +16,16 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use std::time::Duration;
 
-/// What `memctl stress` offers.
-const FAMILIES: [&str; 7] = ["leak", "forks", "fragments", "burst", "cache", "sawtooth", "plateau"];
+/// What `memctl stress` offers, and the same family's name in leg (a), by which families are for training or not.
+const FAMILIES: [(&str, &str); 7] = [
+    ("leak", "leak"),
+    ("forks", "fork-storm"),
+    ("fragments", "fragmentation"),
+    ("burst", "burst"),
+    ("cache", "cache-growth"),
+    ("sawtooth", "sawtooth"),
+    ("plateau", "plateau"),
+];
 /// Those that can run out of memory: again, with the guard acting.
 const CRASHING: [&str; 4] = ["leak", "forks", "fragments", "burst"];
 const MEMORY: &str = "256M";
@@ -43,36 +52,64 @@ pub fn eval() -> Result<()> {
     let kernel = kernel_image::build(&Variant::without_model())?;
     let machine = Machine { memory: MEMORY.to_owned(), ..Machine::boot_kernel(&kernel) };
     println!("{MEMORY}, a boot for each run of at most {SECONDS} s\n\n{}", head());
-    let mut watched = Vec::new();
-    for family in FAMILIES {
+    let (mut watched, mut guarded) = (Vec::new(), Vec::new());
+    for (family, _) in FAMILIES {
         let Some(outcome) = one(&machine, family, "off")? else {
             println!("skipped: no memctl in this kernel");
             return Ok(());
         };
-        println!("{}", line(family, "off", &outcome));
+        println!("{}", line("off", &outcome));
         watched.push(outcome);
     }
-    let (mut predicted, mut prevented) = (0, 0);
     for family in CRASHING {
         let Some(outcome) = one(&machine, family, "on")? else { break };
-        println!("{}", line(family, "on", &outcome));
-        let announced = watched.iter().any(|w| w.run.family == family && w.count("true_positives") > 0);
-        predicted += usize::from(announced);
-        prevented += usize::from(announced && outcome.run.ooms.is_empty() && outcome.end == "time");
+        println!("{}", line("on", &outcome));
+        guarded.push(outcome);
     }
-    println!("\nguard off; the baselines see one sample a second");
+    for training in [false, true] {
+        let of = |outcome: &&Outcome| is_training(&outcome.run.family) == training;
+        let (watched, guarded): (Vec<_>, Vec<_>) =
+            (watched.iter().filter(of).collect(), guarded.iter().filter(of).collect());
+        let names: Vec<&str> = watched.iter().map(|outcome| outcome.run.family.as_str()).collect();
+        let what = if training { "families that the fit has seen" } else { "test families" };
+        println!("\n{what}: {}; guard off, the baselines see one sample a second", names.join(", "));
+        table(&watched);
+        prevention(&watched, &guarded);
+    }
+    Ok(())
+}
+
+fn is_training(family: &str) -> bool {
+    FAMILIES.iter().any(|(name, simulated)| *name == family && fit::is_training(simulated))
+}
+
+fn table(watched: &[&Outcome]) {
     println!("{}", verdict::header());
-    println!("{}", predictor(&watched));
+    println!("{}", predictor(watched));
     let baselines = Rival::baselines();
     for rival in baselines.iter().filter(|r| !matches!(r, Rival::PressureOomd | Rival::PressureSome)) {
         let mut verdict = Verdict::default();
-        for outcome in &watched {
+        for outcome in watched {
             verdict.add(&outcome.run, &rival.answers(&outcome.run));
         }
         println!("{}", verdict::row(&rival.name(), &verdict));
     }
-    println!("acting: {prevented} of {predicted} predicted OOMs prevented, nothing killed");
-    Ok(())
+}
+
+/// Of the families whose OOM was announced with the guard off: those in which the guard acted, and memory lasted. (A random
+/// workload that happens to fit the second time, without an action, is no success.)
+fn prevention(watched: &[&Outcome], guarded: &[&Outcome]) {
+    let announced = |outcome: &Outcome| {
+        watched.iter().any(|w| w.run.family == outcome.run.family && w.count("true_positives") > 0)
+    };
+    let predicted: Vec<_> = guarded.iter().filter(|outcome| announced(outcome)).collect();
+    let lasted = |outcome: &Outcome| outcome.run.ooms.is_empty() && outcome.end == "time";
+    let prevented = predicted.iter().filter(|outcome| lasted(outcome) && outcome.actions() > 0.0).count();
+    let unasked = predicted.iter().filter(|outcome| lasted(outcome) && outcome.actions() == 0.0).count();
+    println!(
+        "acting: {prevented} of {} predicted OOMs prevented, nothing killed; {unasked} did not come again, without an action",
+        predicted.len()
+    );
 }
 
 /// Boots and runs a family. `None` when this kernel has no such commands.
@@ -167,6 +204,10 @@ impl Outcome {
         number(&self.stats, key) as u64
     }
 
+    fn actions(&self) -> f64 {
+        number(&self.stats["guard"], "actions")
+    }
+
     /// Seconds from the alarm to the OOM, of the alarms that were right.
     fn leads(&self) -> Vec<f32> {
         let right = self.records.iter().filter(|record| record["outcome"] == "true positive");
@@ -193,7 +234,8 @@ fn head() -> String {
     )
 }
 
-fn line(family: &str, auto: &str, outcome: &Outcome) -> String {
+fn line(auto: &str, outcome: &Outcome) -> String {
+    let family = &outcome.run.family;
     let lead = outcome.leads().into_iter().reduce(f32::max);
     format!(
         "{family:<10} {auto:>5} {:>8} {:>6.1} {:>5} {:>6} {:>6} {:>6} {:>8} {:>7} {:>7.4} {:>8} {:>9.0}",
@@ -206,13 +248,13 @@ fn line(family: &str, auto: &str, outcome: &Outcome) -> String {
         outcome.count("averted"),
         lead.map_or("-".into(), |lead| format!("{lead:.1}")),
         number(&outcome.stats, "brier"),
-        number(&outcome.stats["guard"], "actions"),
+        outcome.actions(),
         number(&outcome.stats, "slowest_us"),
     )
 }
 
 /// The predictor's row, from the kernel's own records.
-fn predictor(outcomes: &[Outcome]) -> String {
+fn predictor(outcomes: &[&Outcome]) -> String {
     let mut verdict = Verdict::default();
     let (mut squared, mut resolved) = (0.0, 0.0);
     for outcome in outcomes {
