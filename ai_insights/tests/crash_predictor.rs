@@ -155,6 +155,40 @@ fn what_comes_out_of_nothing_is_a_miss() {
 }
 
 #[test]
+fn a_cache_that_fills_up_is_no_growth() {
+    let mut predictor = Predictor::new();
+    for tick in 0..400u64 {
+        let mut sample = Sample::quiet(tick * TICK, 65_536, 60_000 - tick * 140);
+        sample.allocated_pages = tick * 140;
+        sample.reclaimable_pages = tick * 140;
+        let assessment = predictor.sample(sample);
+        assert_eq!(assessment.risk, Risk::Normal, "{assessment:?}");
+    }
+}
+
+#[test]
+fn a_fall_that_was_survived_often_frightens_less_than_the_first() {
+    let mut predictor = Predictor::new();
+    let mut alarms = Vec::new();
+    for tick in 0..2_000u64 {
+        // A heap of 60 % of the memory that is collected every 8 s.
+        let held = (tick % 80) * 490;
+        let mut sample = Sample::quiet(tick * TICK, 65_536, 64_000 - held);
+        sample.allocated_pages = tick * 490;
+        sample.freed_pages = (tick / 80) * 80 * 490;
+        alarms.push(predictor.sample(sample).probability);
+    }
+    let highest = |part: &[f32]| part.iter().copied().fold(0.0, f32::max);
+    assert!(highest(&alarms[1200..]) < predictor.threshold());
+    assert!(
+        highest(&alarms[1200..]) < highest(&alarms[..80]),
+        "{} {}",
+        highest(&alarms[1200..]),
+        highest(&alarms[..80])
+    );
+}
+
+#[test]
 fn one_threshold_is_obeyed_and_a_wrong_one_refused() {
     let mut predictor = Predictor::new();
     for wrong in [0.0, 1.0, -1.0, f32::NAN] {

@@ -35,7 +35,7 @@ pub fn eval(options: &EvalOptions) -> Result<()> {
             leg(&recorded, options.each_run);
         }
         if !held_back {
-            left_out(&recorded);
+            left_out(&recorded, &runs);
         }
     } else {
         println!("\nleg b: skipped: no AUTON_DATA");
@@ -92,10 +92,12 @@ fn table(runs: &[Run], fit: Coefficients, each_run: bool) {
     }
 }
 
-/// Every recorded family judged by a fit that was made without it, at the committed threshold.
-fn left_out(runs: &[Run]) {
-    let prepared: Vec<fit::Prepared> = runs.iter().map(fit::prepare).collect();
-    let fits = fit::leave_one_out(&prepared, fit::PENALTY);
+/// Every recorded family judged by a fit that was made without it (from the other recorded ones, and the simulated training
+/// families), at the committed threshold.
+fn left_out(runs: &[Run], simulated: &[Run]) {
+    let learned = simulated.iter().filter(|r| fit::is_training(&r.family));
+    let prepared: Vec<fit::Prepared> = runs.iter().chain(learned).map(fit::prepare).collect();
+    let fits = fit::leave_one_out(&prepared, fit::PENALTY, |r| !r.simulated);
     println!("\nleave one family out, all recorded families, threshold {:.2}", FITTED.threshold);
     println!("{}", verdict::header());
     let mut verdict = Verdict::default();

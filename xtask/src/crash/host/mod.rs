@@ -140,6 +140,44 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_cannot_wait_fail_at_the_min_mark_and_fifty_in_a_row_are_the_end() {
+        let mut frames = vec![Frame::RESERVED; 16_384];
+        let cache = PageCache::default();
+        let mut zones = Zones::with_border(&mut frames, 0, 4096);
+        zones.add_free(0, 16_384).expect("a fresh machine takes its own frames");
+        let mut machine = Machine::new(zones, &cache, Random::new(1));
+        let mut refusals = 0;
+        while machine.crash.is_none() {
+            match machine.take(0, MigrateType::Unmovable, false) {
+                machine::Take::Got(_) => assert_eq!(refusals, 0, "none was given back"),
+                _ => refusals += 1,
+            }
+        }
+        assert_eq!(refusals, 50);
+        assert_eq!(machine.crash.map(|(_, cause)| cause), Some(Cause::Starved));
+        let left = machine.sample().free_pages;
+        assert!(left >= 128, "the marks were kept: {left}");
+    }
+
+    #[test]
+    fn reclaim_is_no_faster_than_the_device() {
+        let mut frames = vec![Frame::RESERVED; 16_384];
+        let cache = PageCache::default();
+        let mut zones = Zones::with_border(&mut frames, 0, 4096);
+        zones.add_free(0, 16_384).expect("a fresh machine takes its own frames");
+        let mut machine = Machine::new(zones, &cache, Random::new(1));
+        (0..8000).for_each(|_| machine.read_file_page());
+        let before = machine.sample().reclaimed_pages;
+        machine.start(Action::Reclaim { pages: 8000 });
+        (0..10).for_each(|_| {
+            machine.begin_slice();
+            machine.end_slice();
+        });
+        let reclaimed = machine.sample().reclaimed_pages - before;
+        assert_eq!(reclaimed, 100 * machine::PAGES_PER_MS);
+    }
+
+    #[test]
     fn plateaus_and_sawteeth_never_crash() {
         for family in ["plateau", "sawtooth"] {
             for index in 0..4 {
