@@ -182,7 +182,10 @@ impl fmt::Display for Exit {
             Self::Reset => write!(f, "the machine was reset (a reboot, or a triple fault)"),
             Self::DebugSuccess => write!(f, "the guest reported success (exit status {DEBUG_EXIT_SUCCESS})"),
             Self::DebugFailure => {
-                write!(f, "the kernel panicked or took a fatal exception (exit status {DEBUG_EXIT_FAILURE})")
+                write!(
+                    f,
+                    "the kernel panicked, took a fatal exception or could not start (exit status {DEBUG_EXIT_FAILURE})"
+                )
             }
             Self::Stopped => write!(f, "QEMU was stopped from outside"),
             Self::Failed(Some(code)) => write!(f, "QEMU failed with exit status {code}"),

@@ -1,6 +1,6 @@
 //! `cargo run`: the kernel in QEMU, on the terminal or fed from a pipe.
 
-use crate::guest::{Guest, PROMPT, without_escapes};
+use crate::guest::{Guest, without_escapes};
 use crate::qemu::{Exit, Machine};
 use crate::qmp::ShutdownWatch;
 use crate::workspace::Workspace;
@@ -28,15 +28,14 @@ pub fn run(machine: &Machine) -> Result<()> {
 
 /// The guest's serial line on our terminal. Ctrl-A X ends QEMU, Ctrl-A H shows what else it understands.
 ///
-/// A reset ends QEMU (`-no-reboot`). What the guest printed tells which reset it was: after a prompt it was the user's
-/// `reboot`, and QEMU starts again; before one it was a boot that failed, which is an error. So every new start needs
-/// a shell that somebody can type into, and a kernel that resets the machine at its boot does so once.
+/// A reset ends QEMU (`-no-reboot`). What the guest printed tells which reset it was: after the kernel's [`RESTARTING`]
+/// somebody asked for it, and QEMU starts again; any other is a fault, which is an error.
 fn on_terminal(machine: &Machine) -> Result<()> {
     eprintln!("Ctrl-A X leaves QEMU");
     let log = ConsoleLog::new()?;
     loop {
         let exit = once_on_terminal(machine, &log)?;
-        match after_terminal(exit, || prompted(&log.bytes()))? {
+        match after_terminal(exit, || restarting(&log.bytes()))? {
             Next::Restart => eprintln!("The machine restarts."),
             Next::End => return Ok(()),
         }
@@ -68,19 +67,21 @@ enum Next {
     End,
 }
 
-/// `prompted` says whether the guest's shell had come up.
-fn after_terminal(exit: Exit, prompted: impl FnOnce() -> bool) -> Result<Next> {
+/// `asked` says whether the guest's shell was told to restart the machine.
+fn after_terminal(exit: Exit, asked: impl FnOnce() -> bool) -> Result<Next> {
     match exit {
         Exit::PoweredOff | Exit::Stopped | Exit::DebugSuccess => Ok(Next::End),
-        Exit::Reset if prompted() => Ok(Next::Restart),
-        Exit::Reset => bail!("{exit} before the shell came up"),
+        Exit::Reset if asked() => Ok(Next::Restart),
         exit => bail!("{exit}"),
     }
 }
 
-/// Whether a line of the guest's output begins with the prompt.
-fn prompted(output: &[u8]) -> bool {
-    without_escapes(output).lines().any(|line| line.trim_start_matches('\r').starts_with(PROMPT))
+/// What the kernel logs last before it restarts the machine.
+const RESTARTING: &str = "] Power: restarting";
+
+/// Whether the guest's output ends in a restart that was asked for.
+fn restarting(output: &[u8]) -> bool {
+    without_escapes(output).trim_end().ends_with(RESTARTING)
 }
 
 /// The file into which QEMU copies what the guest prints. Each start of QEMU empties it; dropping this removes it.
@@ -122,7 +123,7 @@ pub fn with_commands(machine: &Machine, commands: impl BufRead) -> Result<()> {
             continue;
         }
         if let Err(error) = guest.command(line, COMMAND) {
-            return if ended_as_asked(line, &error) { Ok(()) } else { Err(brief(error)) };
+            return if ended_as_asked(&error) { Ok(()) } else { Err(brief(error)) };
         }
     }
     guest.type_line("poweroff")?;
@@ -133,13 +134,13 @@ pub fn with_commands(machine: &Machine, commands: impl BufRead) -> Result<()> {
     Ok(())
 }
 
-/// Whether `error`, which waiting for the prompt after `line` gave, is the end that `line` asked for: a power-off,
-/// which only the shell can cause, or a reset where the line says `reboot` (any other reset is a triple fault).
-fn ended_as_asked(line: &str, error: &anyhow::Error) -> bool {
+/// Whether `error`, which waiting for a prompt gave, is an end that was asked for: a power-off, which only the shell can
+/// cause, or a restart that the kernel announced (any other reset is a triple fault).
+fn ended_as_asked(error: &anyhow::Error) -> bool {
     let error = error.to_string();
-    // `Guest` says "<how it ended> before <what it waited for> came".
+    // `Guest` says "<how it ended> before <what it waited for> came; it printed: <output>".
     let ended_by = |exit: Exit| error.starts_with(&format!("{exit} before "));
-    ended_by(Exit::PoweredOff) || (ended_by(Exit::Reset) && line.contains("reboot"))
+    ended_by(Exit::PoweredOff) || (ended_by(Exit::Reset) && restarting(error.as_bytes()))
 }
 
 /// The first line of an error: what the guest printed is on standard output already.
@@ -160,38 +161,35 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_restarts_the_machine_only_after_a_prompt() {
+    fn a_reset_restarts_the_machine_only_if_it_was_asked_for() {
         assert_eq!(after_terminal(Exit::Reset, || true).unwrap(), Next::Restart);
         assert_eq!(after_terminal(Exit::PoweredOff, || true).unwrap(), Next::End);
         assert_eq!(after_terminal(Exit::Stopped, || false).unwrap(), Next::End);
-        let error = after_terminal(Exit::Reset, || false).unwrap_err().to_string();
-        assert!(error.contains("reset") && error.ends_with("before the shell came up"), "{error}");
+        assert!(after_terminal(Exit::Reset, || false).is_err());
         assert!(after_terminal(Exit::DebugFailure, || true).is_err());
         assert!(after_terminal(Exit::Failed(Some(1)), || true).is_err());
     }
 
     #[test]
-    fn the_prompt_is_found_in_what_the_guest_printed() {
-        assert!(prompted(b"[    0.2] Init: System ready\r\nShell> reboot\r\n"));
-        assert!(prompted(b"[    0.2] Init: System ready\r\n\r\x1b[KShell> "));
-        assert!(!prompted(b"[    0.2] the prompt is Shell> \r\n"));
-        assert!(!prompted(b"AUTON: the kernel's image is larger than the machine's memory"));
-        assert!(!prompted(b""));
+    fn a_restart_is_announced_by_the_last_line() {
+        assert!(restarting(b"Shell> reboot\r\n[    3.200000] Power: restarting\r\n"));
+        assert!(!restarting(b"[    3.200000] Power: restarting\r\n[    0.1] AUTON kernel booting...\r\n"));
+        assert!(!restarting(b"Shell> slm query \"how do I reboot?\"\r\n"));
+        assert!(!restarting(b""));
     }
 
     #[test]
-    fn the_end_that_a_line_asked_for_is_no_error() {
-        let after = |exit: Exit, line: &str| {
-            ended_as_asked(
-                line,
-                &anyhow::anyhow!("{exit} before the prompt after `{line}` came; it printed:\nbye"),
-            )
+    fn the_end_that_was_asked_for_is_no_error() {
+        let after = |exit: Exit, printed: &str| {
+            ended_as_asked(&anyhow::anyhow!(
+                "{exit} before the prompt after `x` came; it printed:\n{printed}"
+            ))
         };
-        assert!(after(Exit::PoweredOff, "uptime; poweroff"));
-        assert!(after(Exit::Reset, "uptime;reboot"));
-        assert!(!after(Exit::Reset, "uptime"));
-        assert!(!after(Exit::DebugFailure, "poweroff"));
-        assert!(!after(Exit::Stopped, "reboot"));
+        assert!(after(Exit::PoweredOff, "bye"));
+        assert!(after(Exit::Reset, "up 0:01\n[    3.200000] Power: restarting\n"));
+        assert!(!after(Exit::Reset, "up 0:01\n"));
+        assert!(!after(Exit::DebugFailure, "[    3.200000] Power: restarting\n"));
+        assert!(!after(Exit::Stopped, ""));
         assert!(!after(Exit::Failed(Some(1)), "the guest powered off before "));
     }
 }

@@ -250,14 +250,16 @@ impl<'p> Tokenizer<'p> {
     }
 }
 
-/// The token number that metadata `key` gives, which must be inside the vocabulary.
+/// The token number that metadata `key` gives, which must be inside the vocabulary; `None` where the file has none.
 fn token_id(gguf: &Gguf<'_>, key: &'static str, tokens: usize) -> Result<Option<u32>, TokenizerError> {
+    /// llama.cpp's `LLAMA_TOKEN_NULL`, which its converters write for "none".
+    const NONE: u64 = u32::MAX as u64;
     let Some(value) = gguf.get(key) else { return Ok(None) };
-    let id = value.as_u64().ok_or(TokenizerError::Missing { key, wanted: "a token number" })?;
-    if id >= tokens as u64 {
-        return Err(TokenizerError::IdOutOfRange { key, id, tokens });
+    match value.as_u64().ok_or(TokenizerError::Missing { key, wanted: "a token number" })? {
+        NONE => Ok(None),
+        id if id >= tokens as u64 => Err(TokenizerError::IdOutOfRange { key, id, tokens }),
+        id => Ok(Some(id as u32)),
     }
-    Ok(Some(id as u32))
 }
 
 /// A text in GPT-2's byte alphabet as the bytes it stands for.

@@ -123,7 +123,13 @@ pub fn query(
         SlmState::Unloaded { reason } | SlmState::None { reason } => Some(reason.as_str()),
     };
     match (request.backend, why_not) {
-        (SlmBackendChoice::Neural, Some(reason)) => Err(SlmError::NotLoaded { reason: String::from(reason) }),
+        (SlmBackendChoice::Neural, Some(reason)) => {
+            let reason = String::from(reason);
+            Err(match state {
+                SlmState::None { .. } => SlmError::NoModel { reason },
+                _ => SlmError::NotLoaded { reason },
+            })
+        }
         (SlmBackendChoice::Rules, _) => answer_by_rules(request, "asked for", sink),
         (SlmBackendChoice::Auto, Some(_)) => answer_by_rules(request, "the model is not loaded", sink),
         // Where a record is the whole answer the model would add nothing true, so it is not asked.
