@@ -92,7 +92,7 @@ pub fn alloc(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
     alloc_from(order, kind, Reserve::None)
 }
 
-/// As [`alloc`], from the emergency reserve too: for the kernel's own needs, without which nothing can be freed.
+/// As [`alloc()`], from the emergency reserve too: for the kernel's own needs, without which nothing can be freed.
 pub fn alloc_emergency(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
     alloc_from(order, kind, Reserve::Emergency)
 }

@@ -1,7 +1,7 @@
 //! What happens when memory is short: reclaim in the background below the low mark; and for an allocation that would
 //! fail, reclaim, compaction, and at last the end of a task that agreed to be ended.
 //!
-//! Only threads may wait for memory, through [`alloc`]. What the kernel itself cannot do without (its heap, page tables,
+//! Only threads may wait for memory, through [`alloc()`]. What the kernel itself cannot do without (its heap, page tables,
 //! stacks) comes from the emergency reserve, at once or not at all.
 
 use super::{OutOfMemory, compaction, frames, heap, stack};
