@@ -185,7 +185,9 @@ fn greedy_on_host(text: &str, tokens: usize) -> Vec<u32> {
     let mut ids = Vec::new();
     engine
         .generate(&prompt, &[], &Sampling::greedy(), tokens, &mut |piece| {
-            ids.push(piece.token);
+            if piece.origin == Origin::Model {
+                ids.push(piece.token);
+            }
             Flow::Continue
         })
         .unwrap();
