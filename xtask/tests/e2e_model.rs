@@ -7,7 +7,7 @@ use common::damaged::damaged_models;
 use common::{ANSWER, COMMAND, QUESTION, boot, power_off, with_model, without_model};
 use llm::{
     clock::StdClock,
-    engine::{Engine, Flow, LoadOptions},
+    engine::{Engine, Flow, LoadOptions, Origin},
     gguf::Gguf,
     pool::Pool,
     sample::Sampling,
