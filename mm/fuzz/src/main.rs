@@ -12,8 +12,12 @@
 //! run-time that the pass calls. Inputs that reach a new edge, or an edge a new number of times, are kept and mutated
 //! on. Without coverage (`AUTON_FUZZ_BLIND=1`) it is a plain mutation fuzzer.
 
+// The fuzz programs share their run-time; llm's has more targets, which use more of it.
+#[path = "../../../llm/fuzz/src/coverage.rs"]
 mod coverage;
 mod operations;
+#[allow(dead_code, reason = "llm's targets pick among items too")]
+#[path = "../../../llm/fuzz/src/random.rs"]
 mod random;
 mod run;
 
