@@ -4,7 +4,7 @@ mod common;
 
 use common::{ANSWER, BOOT, COMMAND, QUESTION, boot, power_off, with_model, without_model};
 use object::{Object, ObjectSymbol, SymbolSection};
-use xtask::bench::kernel::{first_prompt_ms, log_after_prompt};
+use xtask::bench::kernel::first_prompt_ms;
 use xtask::guest::Guest;
 use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
@@ -79,7 +79,7 @@ fn the_model_is_in_the_elf_under_its_three_symbols() {
 #[test]
 fn the_log_notes_when_the_first_prompt_stood() {
     let (mut guest, _) = boot(&with_model());
-    let log = log_after_prompt(&mut guest).unwrap();
+    let log = guest.command("dmesg", COMMAND).unwrap();
     let milliseconds =
         first_prompt_ms(&log).unwrap_or_else(|| panic!("no note of the first prompt in\n{log}"));
     assert!(milliseconds > 0.0 && milliseconds < 10_000.0, "{milliseconds} ms");

@@ -14,6 +14,7 @@
 
 mod coverage;
 mod gguf;
+mod instrument;
 mod mutate;
 mod random;
 mod rules;
@@ -21,10 +22,7 @@ mod run;
 mod tokenizer;
 
 use std::env;
-use std::process::{Command, ExitCode};
-
-/// Set in the instrumented program that the first one starts.
-const STAGE: &str = "AUTON_FUZZ_STAGE";
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -44,8 +42,8 @@ fn main() -> ExitCode {
     {
         return run::replay(target, files);
     }
-    if !coverage::is_on() && env::var_os(STAGE).is_none() && env::var_os("AUTON_FUZZ_BLIND").is_none() {
-        return instrumented(&arguments);
+    if instrument::is_due() {
+        return instrument::run(&arguments);
     }
     let number = |at: usize, default: u64| arguments.get(at).map_or(Ok(default), |text| text.parse());
     match (number(1, 1_000_000), number(2, 1)) {
@@ -53,31 +51,6 @@ fn main() -> ExitCode {
         _ => {
             eprintln!("RUNS and SEED must be numbers");
             ExitCode::from(2)
-        }
-    }
-}
-
-/// Builds this program with the coverage pass, in a target folder of its own, and runs it.
-fn instrumented(arguments: &[String]) -> ExitCode {
-    // `--target` keeps the flags away from build scripts and macros, which would not link with them.
-    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target/coverage");
-    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["run", "--release", "--quiet", "--target", "x86_64-unknown-linux-gnu"])
-        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--"])
-        .args(arguments)
-        .env("CARGO_TARGET_DIR", env::var_os("AUTON_FUZZ_TARGET_DIR").unwrap_or_else(|| target.into()))
-        .env(
-            "RUSTFLAGS",
-            "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
-             -Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-        )
-        .env(STAGE, "2")
-        .status();
-    match status.map(|status| status.code()) {
-        Ok(Some(code)) => ExitCode::from(code as u8),
-        other => {
-            eprintln!("the instrumented fuzzer did not run: {other:?}");
-            ExitCode::FAILURE
         }
     }
 }

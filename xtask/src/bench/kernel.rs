@@ -34,7 +34,7 @@ pub fn bench(repetitions: usize) -> Result<()> {
         let mut guest = Guest::start_alone(&machine)?;
         guest.wait_for_prompt(BOOT)?;
         let wall_boot = guest.age().as_secs_f64();
-        log = log_after_prompt(&mut guest)?;
+        log = guest.command("dmesg", BOOT)?;
         let reply = guest.json(QUESTION, ANSWER)?;
         status = guest.json("slm status --json", BOOT)?;
         all.push(figures(&log, wall_boot, &reply)?);
@@ -80,15 +80,6 @@ fn figures(log: &str, wall_boot: f64, reply: &Value) -> Result<Figures> {
         decode: number("tokens_per_second")?,
         answer: prefill_s + decode_s,
     })
-}
-
-/// `dmesg` of a guest whose first prompt stands and to which nothing has been typed yet.
-///
-/// The kernel notes the first prompt when it first waits for a key. Keys that come at once would be taken without a
-/// wait, and the note would come too late.
-pub fn log_after_prompt(guest: &mut Guest) -> Result<String> {
-    std::thread::sleep(Duration::from_millis(500));
-    guest.command("dmesg", BOOT)
 }
 
 /// Milliseconds from the kernel's first instruction to its first prompt, as `dmesg` notes them.
