@@ -34,6 +34,8 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 static CHOOSING: AtomicBool = AtomicBool::new(false);
 static OOMS: AtomicU64 = AtomicU64::new(0);
 static KILLS: AtomicU64 = AtomicU64::new(0);
+/// When memory ran out last.
+static LAST_OOM: AtomicU64 = AtomicU64::new(0);
 
 /// Stacks of threads that have ended, kept mapped for the next ones.
 struct SpareStacks;
@@ -55,6 +57,7 @@ impl Shrinker for SpareStacks {
 /// Starts the background thread. Once, with threads running.
 pub fn start() -> Result<(), SpawnError> {
     register(&SpareStacks);
+    crate::log::register_shrinker();
     heap::keep_reserve();
     tasks::spawn("reclaim", tasks::Options::default(), || {
         loop {
@@ -64,6 +67,7 @@ pub fn start() -> Result<(), SpawnError> {
                 reclaim((missing * FRAME_SIZE).max(LEAST));
             } else {
                 heap::keep_reserve();
+                crate::log::keep_spares();
             }
         }
     })?;
@@ -106,6 +110,12 @@ pub fn stall_stats() -> StallStats {
 /// Times that memory ran out for good, and tasks that were ended for it.
 pub fn oom_counts() -> (u64, u64) {
     (OOMS.load(Ordering::Relaxed), KILLS.load(Ordering::Relaxed))
+}
+
+/// When memory ran out last, in nanoseconds after boot.
+#[cfg(feature = "ai-ops")]
+pub fn last_oom() -> u64 {
+    LAST_OOM.load(Ordering::Relaxed)
 }
 
 /// A block for a thread that can wait: frees memory where there is none. Fails when nothing can be freed, or when the
@@ -168,6 +178,7 @@ fn end_a_task(order: usize) -> bool {
 }
 
 fn choose_and_end(order: usize) -> bool {
+    LAST_OOM.store(uptime_nanos(), Ordering::Relaxed);
     OOMS.fetch_add(1, Ordering::Relaxed);
     let stats = frames::stats();
     let all = tasks::all();

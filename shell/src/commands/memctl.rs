@@ -7,11 +7,11 @@
 //! "extfrag_index"}]}`, each an array by order; an index of -1000 says that a request of that order would be served.
 //! `memctl compact`: `{"scanned","isolated","moved","pinned","free_before":[],"free_after":[]}`.
 //! `memctl reclaim`: `{"freed","caches":[{"name","held","asked","freed"}]}`, bytes. `memctl stress`: `{"family","end",
-//! "seconds","peak","failures","ooms"}`.
+//! "start_ns","seconds","peak","failures","ooms"}`; it began at `start_ns` after boot.
 
 use super::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN};
 use crate::json;
-use crate::system::{Flow, MemoryState, StressState};
+use crate::system::{Flow, MemoryState, StressRequest, StressState};
 use crate::table::{Align, Table};
 use crate::units;
 use alloc::format;
@@ -70,13 +70,19 @@ pub const RECLAIM: Command = Command {
 pub const STRESS: Command = Command {
     name: "memctl stress",
     summary: "List the stress workloads, or run one: it may use up all memory, and is ended then.",
-    usage: "memctl stress [FAMILY] [--seconds N] [--json]",
+    usage: "memctl stress [FAMILY] [--seconds N] [--seed S] [--json]",
     options: &[
         OptionSpec {
             name: "seconds",
             short: None,
             value: Some("N"),
             summary: "How long at most; 60 unless given.",
+        },
+        OptionSpec {
+            name: "seed",
+            short: None,
+            value: Some("S"),
+            summary: "Draw all its parameters from this number; typical ones unless given.",
         },
         JSON,
     ],
@@ -289,6 +295,8 @@ fn reclaim(context: &mut Context<'_>) -> Result<Next, CommandError> {
 fn stress(context: &mut Context<'_>) -> Result<Next, CommandError> {
     let seconds: u64 =
         context.args.number("seconds", 1..=86_400, "a number of seconds up to 86400")?.unwrap_or(60);
+    let seed: Option<u64> = context.args.number("seed", .., "a whole number from 0 on")?;
+    let request = StressRequest { duration: Duration::from_secs(seconds), seed };
     let Some(family) = context.args.operands.first().cloned() else {
         let mut table = Table::new(&[("FAMILY", Align::Left), ("WHAT IT DOES", Align::Left)]);
         for (name, summary) in context.system.stress_families() {
@@ -313,10 +321,11 @@ fn stress(context: &mut Context<'_>) -> Result<Next, CommandError> {
         }
         if stop { Flow::Stop } else { Flow::Continue }
     };
-    let outcome = system.memory_stress(&family, Duration::from_secs(seconds), &mut watch)?;
+    let outcome = system.memory_stress(&family, request, &mut watch)?;
     let text = if json {
         json::document(|o| {
             o.text("family", &family).text("end", outcome.end.name());
+            o.number("start_ns", u64::try_from(outcome.start.as_nanos()).unwrap_or(u64::MAX));
             o.decimal("seconds", outcome.duration.as_secs_f64()).number("peak", outcome.peak);
             o.number("failures", outcome.failures).number("ooms", outcome.ooms);
         })
