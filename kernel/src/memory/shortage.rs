@@ -81,9 +81,10 @@ pub fn register(shrinker: &'static dyn Shrinker) {
     }
 }
 
-/// Has the caches free about `bytes`. In a thread, without locks.
+/// Has the caches free about `bytes`, at most what they hold. In a thread, without locks.
 pub fn reclaim(bytes: u64) -> Reclaimed<SHRINKERS> {
-    REGISTRY.read().reclaim(bytes)
+    let registry = REGISTRY.read();
+    registry.reclaim(bytes.min(registry.count()))
 }
 
 /// Bytes that the caches could free.

@@ -5,6 +5,7 @@ mod failures;
 mod faults;
 mod firmware;
 mod golden;
+mod log;
 mod memory;
 mod migration;
 pub mod random;
@@ -55,6 +56,7 @@ const TESTS: &[Test] = &[
         "Page allocations fail, each in turn: that is reported, and nothing is lost.",
         failures::failures,
     ),
+    test("log", "The log grows, gives way to reclaim, and keeps its newest lines.", log::log),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
     #[cfg(feature = "deterministic")]
@@ -99,14 +101,14 @@ pub fn run_from_command_line() {
         names => names.split(',').filter(|name| !passes(name)).count(),
     };
     arch::exit_qemu(if failures == 0 { QemuExit::Success } else { QemuExit::Failure });
-    log::info!("selftest: {failures} failed; not in QEMU with isa-debug-exit, so the boot goes on");
+    ::log::info!("selftest: {failures} failed; not in QEMU with isa-debug-exit, so the boot goes on");
 }
 
 fn passes(name: &str) -> bool {
     let result = run(name);
     match &result {
-        Ok(line) => log::info!("selftest {name}: passed: {line}"),
-        Err(error) => log::error!("selftest {name}: FAILED: {error}"),
+        Ok(line) => ::log::info!("selftest {name}: passed: {line}"),
+        Err(error) => ::log::error!("selftest {name}: FAILED: {error}"),
     }
     result.is_ok()
 }
