@@ -356,7 +356,6 @@ impl System for Machine {
             return Ok(summary);
         }
         (summary.prompt_tokens, summary.prefill) = (20, Duration::from_millis(1500));
-        summary.reused_tokens = 8;
         for (bytes, origin) in &self.pieces {
             if flow == Flow::Stop {
                 summary.stop = SlmStop::Interrupted;
@@ -368,6 +367,7 @@ impl System for Machine {
                 SlmOrigin::Model => summary.model_tokens += 1,
             }
             summary.decode += Duration::from_millis(250);
+            summary.reused_tokens = 8;
         }
         Ok(summary)
     }

@@ -1,8 +1,8 @@
 //! `slm query`: a question and its answer.
 //!
 //! JSON: `{"question","backend","why","answer","segments":[{"origin","text"}],"prompt_tokens",
-//! "record_tokens","reused_tokens","model_tokens","prefill_ms","decode_ms","tokens_per_second"|null,"stop"}`; `backend` is
-//! neural or rules, `origin` record or model, `stop` end, max-tokens, context-full or interrupted.
+//! "record_tokens","reused_tokens","model_tokens","prefill_ms","decode_ms","tokens_per_second"|null,"stop"}`;
+//! `backend` is neural or rules, `origin` record or model, `stop` end, max-tokens, context-full or interrupted.
 
 use super::answer::{Answer, Style, origin_name};
 use crate::args::{Args, UsageError};
@@ -134,8 +134,8 @@ fn summary_line(s: &SlmSummary, why: &str, verbose: bool) -> String {
                 parts.push(format!("prompt {} tokens in {prefill}, answer in {decode}", s.prompt_tokens));
             }
             if s.reused_tokens > 0 {
-                let read = s.prompt_tokens.saturating_add(s.record_tokens).saturating_sub(s.reused_tokens);
-                parts.push(format!("prefix: {} tokens reused, {read} read", s.reused_tokens));
+                let all = s.prompt_tokens.saturating_add(s.record_tokens);
+                parts.push(format!("{} of {all} prompt tokens reused", s.reused_tokens));
             }
         }
     }
