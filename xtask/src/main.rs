@@ -159,6 +159,24 @@ enum EvalCommand {
         /// Leave the booted kernel (leg c) out.
         #[arg(long)]
         no_guest: bool,
+        /// Leave everything but the booted kernel out.
+        #[arg(long, conflicts_with = "no_guest")]
+        only_guest: bool,
+        /// Leg c: runs of each family, with the guard off and with it on.
+        #[arg(long, default_value_t = 2)]
+        guest_runs: u64,
+        /// Leg c: machines at a time.
+        #[arg(long, default_value_t = 1)]
+        guest_jobs: usize,
+        /// Leg c: leave out the runs with the guard on.
+        #[arg(long)]
+        unguarded: bool,
+        /// Leg c: keep the recordings in this folder.
+        #[arg(long)]
+        save_guest: Option<PathBuf>,
+        /// Leg c: judge the recordings of this folder instead of booting.
+        #[arg(long, conflicts_with_all = ["save_guest", "guest_runs"])]
+        load_guest: Option<PathBuf>,
         /// A line for each run.
         #[arg(long)]
         runs: bool,
@@ -206,12 +224,33 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
         Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),
-        Command::Eval { command: EvalCommand::Crash { no_guest, runs, recordings } } => {
-            crash::eval(&crash::EvalOptions { guest: !no_guest, each_run: runs, recordings })
-        }
+        Command::Eval { command } => evaluate(command),
         Command::Ci => ci::ci(),
         Command::Datactl { socket, command } => datactl::run(&socket, &command),
     }
+}
+
+fn evaluate(command: EvalCommand) -> Result<()> {
+    let EvalCommand::Crash {
+        no_guest,
+        only_guest,
+        guest_runs,
+        guest_jobs,
+        unguarded,
+        save_guest,
+        load_guest,
+        runs,
+        recordings,
+    } = command;
+    let guest = crash::guest::GuestOptions {
+        runs: guest_runs,
+        jobs: guest_jobs,
+        guarded: !unguarded,
+        save: save_guest,
+        load: load_guest,
+    };
+    let guest = (!no_guest).then_some(guest);
+    crash::eval(&crash::EvalOptions { host: !only_guest, guest, each_run: runs, recordings })
 }
 
 fn start(arguments: RunArguments) -> Result<()> {

@@ -16,6 +16,20 @@ pub fn eval(options: &EvalOptions) -> Result<()> {
         FITTED.threshold
     );
     println!("recall: OOMs later than 5 s after the start, alarm at least 5 s (at most 30 s) before\n");
+    if options.host {
+        legs_a_and_b(options)?;
+    }
+    println!("\nleg c: the booted kernel under memctl stress");
+    match &options.guest {
+        Some(guest) => guest::eval(guest, options.each_run),
+        None => {
+            println!("skipped: --no-guest");
+            Ok(())
+        }
+    }
+}
+
+fn legs_a_and_b(options: &EvalOptions) -> Result<()> {
     let simulated = host::all(|_| true);
     let runs: Vec<Run> = simulated.iter().map(|s| s.run.clone()).collect();
     println!("leg a: simulated machines around the real mm, {} runs", runs.len());
@@ -40,13 +54,7 @@ pub fn eval(options: &EvalOptions) -> Result<()> {
     } else {
         println!("\nleg b: skipped: no AUTON_DATA");
     }
-    println!("\nleg c: the booted kernel under memctl stress");
-    if options.guest {
-        guest::eval()
-    } else {
-        println!("skipped: --no-guest");
-        Ok(())
-    }
+    Ok(())
 }
 
 fn leg(runs: &[Run], each_run: bool) {

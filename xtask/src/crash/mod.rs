@@ -18,8 +18,10 @@ use std::path::PathBuf;
 /// What `cargo xtask eval crash` was asked for.
 #[derive(Debug, Clone)]
 pub struct EvalOptions {
-    /// Whether to boot the kernel for leg (c).
-    pub guest: bool,
+    /// Whether to do legs (a) and (b).
+    pub host: bool,
+    /// How to do leg (c), the booted kernel, if at all.
+    pub guest: Option<guest::GuestOptions>,
     /// Whether to print a line for each run.
     pub each_run: bool,
     /// A folder of further recordings.
