@@ -34,6 +34,91 @@ unsafe impl FrameSource for Regions {
     }
 }
 
+/// Regions that can be given back; whatever is given back was taken and is no longer used, or the host's allocator
+/// notices.
+#[derive(Default)]
+struct Returning {
+    taken: Vec<(*mut u8, usize)>,
+    given_back: usize,
+}
+
+impl Returning {
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, 4096).unwrap()
+    }
+}
+
+// SAFETY: as above, and until it is given back.
+unsafe impl FrameSource for Returning {
+    fn grow(&mut self, min_bytes: usize) -> Option<(*mut u8, usize)> {
+        let bytes = min_bytes.next_multiple_of(16 << 10);
+        // SAFETY: the size is not 0.
+        let start = unsafe { alloc(Self::layout(bytes)) };
+        self.taken.push((start, bytes));
+        Some((start, bytes))
+    }
+
+    fn give_back(&mut self, start: *mut u8, bytes: usize) {
+        let at = self.taken.iter().position(|&one| one == (start, bytes)).expect("what was taken");
+        self.taken.swap_remove(at);
+        self.given_back += bytes;
+        // SAFETY: nothing may touch it any more; to be sure, it is overwritten.
+        unsafe {
+            start.write_bytes(0xee, bytes);
+            dealloc(start, Self::layout(bytes));
+        }
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        for &(start, bytes) in &self.taken {
+            // SAFETY: allocated by `grow`, not given back.
+            unsafe { dealloc(start, Self::layout(bytes)) };
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn idle_regions_are_given_back_and_live_ones_stay(
+        sizes in prop::collection::vec(1usize..30_000, 1..80),
+        kept in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        keep in 0usize..100_000,
+    ) {
+        let mut heap = Heap::new(Returning::default());
+        for round in 0..3u8 {
+            let mut live: Vec<Live> = Vec::new();
+            for (number, &size) in sizes.iter().enumerate() {
+                let layout = Layout::from_size_align(size, 1 << (number % 8)).unwrap();
+                let memory = heap.allocate(layout).unwrap();
+                live.push(Live { memory, layout, seed: round.wrapping_add(number as u8) });
+                live[number].fill();
+            }
+            let kept: Vec<usize> = kept.iter().map(|index| index.index(sizes.len())).collect();
+            for (_, one) in live.iter().enumerate().filter(|(number, _)| !kept.contains(number)) {
+                one.check(one.layout.size());
+                // SAFETY: allocated above with this layout.
+                unsafe { heap.deallocate(one.memory, one.layout) };
+            }
+            let (idle, before) = (heap.idle_bytes(), heap.stats());
+            let given = heap.trim(keep);
+            prop_assert!(given <= idle && idle - given <= keep && heap.idle_bytes() == idle - given);
+            prop_assert_eq!(heap.stats().claimed, before.claimed - given);
+            let source = heap.source_mut();
+            prop_assert_eq!(source.taken.iter().map(|one| one.1).sum::<usize>(), heap.stats().claimed);
+            for (_, one) in live.iter().enumerate().filter(|(number, _)| kept.contains(number)) {
+                one.check(one.layout.size());
+                // SAFETY: as above.
+                unsafe { heap.deallocate(one.memory, one.layout) };
+            }
+            heap.trim(0);
+            // The allocator's own tables are in the first region, for ever.
+            prop_assert_eq!((heap.stats().allocated, heap.stats().regions), (0, 1));
+        }
+    }
+}
+
 impl Drop for Regions {
     fn drop(&mut self) {
         for &(start, layout) in &self.taken {
