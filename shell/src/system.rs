@@ -317,6 +317,22 @@ pub struct CrashState {
     pub median: Duration,
     /// 99 of 100 samples took no longer.
     pub p99: Duration,
+    /// Growth that is held back.
+    pub held: HeldBack,
+}
+
+/// Holding back the growth of tasks that agreed to be ended.
+#[cfg(feature = "ai-ops")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HeldBack {
+    /// Whether a hold is in force.
+    pub in_force: bool,
+    /// Tasks that wait now.
+    pub waiting: u32,
+    /// Holds so far.
+    pub holds: u64,
+    /// Time that tasks waited, added up.
+    pub time: Duration,
 }
 
 /// Samples as the crash predictor saw them.

@@ -3,6 +3,8 @@
 pub mod compaction;
 pub mod frames;
 mod heap;
+#[cfg(feature = "ai-ops")]
+pub mod hold_back;
 pub mod layout;
 pub mod paging;
 mod ranges;

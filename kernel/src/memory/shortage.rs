@@ -124,6 +124,8 @@ pub fn last_oom() -> u64 {
 pub fn alloc(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
     let refused = OutOfMemory { bytes: FRAME_SIZE << order };
     let task = tasks::current();
+    #[cfg(feature = "ai-ops")]
+    super::hold_back::pace(1 << order);
     for _ in 0..64 {
         if task.is_killed() {
             return Err(refused);

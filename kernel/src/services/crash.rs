@@ -2,7 +2,7 @@
 //! says so. Samples can be recorded, for the evaluation on the host.
 
 use crate::arch::time::uptime_nanos;
-use crate::memory::{compaction, frames, shortage};
+use crate::memory::{compaction, frames, hold_back, shortage};
 use crate::sync::IrqMutex;
 use crate::tasks::{self, SpawnError, WaitQueue};
 use ai_insights::crash_predictor::{Action, Decision, Done, Guard, Mode, Predictor, Sample, ThresholdError};
@@ -11,13 +11,17 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use mm::compact::Goal;
 use mm::{FRAME_SIZE, MAX_ORDER, PAGEBLOCK_ORDER, fragmentation};
-use shell::{CrashRecording, CrashState};
+use shell::{CrashRecording, CrashState, HeldBack};
 
 const PERIOD_NANOS: u64 = 100_000_000;
 /// An assessment that takes longer is not used.
 const BUDGET_NANOS: u64 = 1_000_000;
 /// The order that fragmentation is judged by: 64 KiB, a stack.
 const JUDGED_ORDER: usize = 4;
+/// Counters that were read within this time belong together.
+const MOMENT_NANOS: u64 = 2_000_000;
+/// How often they are read for that.
+const TRIES: u32 = 4;
 /// Samples that a recording holds: three minutes.
 const RECORDED: usize = 1800;
 /// OOMs that it holds.
@@ -85,10 +89,12 @@ pub fn start() -> Result<(), SpawnError> {
     Ok(())
 }
 
-/// A reservation keeps the samples coming at their times, however busy the machine is.
+/// A reservation keeps the samples coming at their times, however busy the machine is. A sample takes a fraction of a
+/// millisecond; the rest is for a virtual CPU that is held up by its host while the thread runs, which counts as run time
+/// and has to be repaid.
 #[cfg(feature = "deterministic")]
 fn options() -> tasks::Options {
-    let class = sched::Class::Reserved(sched::Reservation { budget: 5_000_000, period: PERIOD_NANOS });
+    let class = sched::Class::Reserved(sched::Reservation { budget: 20_000_000, period: PERIOD_NANOS });
     tasks::Options { class, ..tasks::Options::default() }
 }
 
@@ -97,7 +103,20 @@ fn options() -> tasks::Options {
     tasks::Options::default()
 }
 
+/// The counters at one moment: read again, a few times at most, when something came in between.
 fn sample() -> Sample {
+    let mut tries = 0;
+    loop {
+        let start = uptime_nanos();
+        let sample = read();
+        tries += 1;
+        if tries == TRIES || uptime_nanos() - start < MOMENT_NANOS {
+            return sample;
+        }
+    }
+}
+
+fn read() -> Sample {
     let (pages, reclaim, stall) = (frames::stats(), shortage::reclaim_stats(), shortage::stall_stats());
     Sample {
         t_ns: uptime_nanos(),
@@ -170,6 +189,7 @@ pub fn state() -> CrashState {
     // Room first: nothing is allocated under the lock.
     let mut free_pages = Vec::with_capacity(ai_insights::crash_predictor::RING);
     let mut history = Vec::with_capacity(ai_insights::crash_predictor::RECORDS);
+    let held = hold_back::state();
     let state = STATE.lock();
     free_pages.extend(state.predictor.free_series().take(free_pages.capacity()));
     history.extend(state.predictor.history().take(history.capacity()));
@@ -188,6 +208,7 @@ pub fn state() -> CrashState {
         mean: Duration::from_nanos(state.spent.checked_div(samples).unwrap_or(0)),
         median: quantile(&state.micros, 1, 2),
         p99: quantile(&state.micros, 99, 100),
+        held: HeldBack { in_force: held.in_force, waiting: held.waiting, holds: held.holds, time: held.time },
     }
 }
 

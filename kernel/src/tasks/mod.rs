@@ -101,6 +101,9 @@ pub fn spawn<T: Send + 'static>(
     if cpu >= crate::arch::percpu::count() {
         return Err(SpawnError::NoSuchCpu(cpu));
     }
+    // A stack is growth, too.
+    #[cfg(feature = "ai-ops")]
+    crate::memory::hold_back::pace(crate::memory::STACK_SIZE / mm::FRAME_SIZE);
     let id = table::new_id().ok_or(SpawnError::TooMany)?;
     let entity = Entity::new(id, options.nice, options.class, uptime_nanos());
     if let Err(error) = switch::register(cpu, &entity) {

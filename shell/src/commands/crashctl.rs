@@ -1,11 +1,12 @@
 //! `crashctl`: the crash predictor.
 //!
 //! JSON of `crashctl status`: `{"risk","probability","threshold","seconds_to_oom":{"low","mid","high"}|null,"factors":
-//! [{"name","contribution"}],"auto","total_pages","free_pages":[oldest first],"samples"}`. `crashctl history`:
+//! [{"name","contribution"}],"auto","held_back":{"in_force","waiting"},"total_pages","free_pages":[oldest first],"samples"}`.
+//! `crashctl history`:
 //! `{"records":[{"raised_s","last_s","probability","seconds_to_oom","lead_s","acted","outcome"}]}`, newest first.
 //! `crashctl stats`: `{"true_positives","false_positives","misses","averted","pending","precision","recall",
 //! "mean_lead_s","brier","brier_baseline","resolved","samples","mean_us","p50_us","p99_us","slowest_us","guard":{"decisions","actions",
-//! "reclaims","compactions","pages","would_act","cooled","over_budget","invalid","better","worse","watchdog"}}`;
+//! "reclaims","compactions","holds","held_s","pages","would_act","cooled","over_budget","invalid","better","worse","watchdog"}}`;
 //! null where nothing is known yet. `crashctl tune` and `crashctl auto` print the status. `crashctl record` and `crashctl
 //! samples`: `{"recording","missed","ooms_ns","columns":[names],"samples":[[one number for each column]]}`, oldest first;
 //! `record` leaves `columns` and `samples` out and adds `"count"`.
@@ -236,6 +237,9 @@ fn status_text(state: &CrashState) -> String {
         megabytes(state.total_pages),
         state.mode.name(),
     );
+    if state.held.in_force {
+        text += &format!("Held back      growth, until memory is back; {} tasks wait\n", state.held.waiting);
+    }
     text +=
         &format!("Last {span:4.1} s    {}\n", Sparkline(state.free_pages.iter().map(|&pages| pages as f64)));
     if a.risk > Risk::Normal {
@@ -265,7 +269,10 @@ fn status_json(state: &CrashState) -> String {
         o.objects("factors", factors, |o, factor| {
             o.text("name", factor.name).decimal("contribution", f64::from(factor.contribution));
         });
-        o.text("auto", state.mode.name()).number("total_pages", state.total_pages);
+        o.text("auto", state.mode.name()).object("held_back", |o| {
+            o.boolean("in_force", state.held.in_force).number("waiting", state.held.waiting);
+        });
+        o.number("total_pages", state.total_pages);
         o.numbers("free_pages", state.free_pages.iter().copied()).number("samples", state.samples);
     })
 }
@@ -328,7 +335,8 @@ fn stats_text(state: &CrashState) -> String {
         "Alarms         {} right, {} false, {} averted by acting, {} pending; {} crashes missed\n\
          Precision      {}\nRecall         {}\nMean lead      {}\nBrier score    {} (always the base rate: {})\n\
          Samples        {}, {} resolved; mean {}, median {}, 99 of 100 within {}, slowest {}\n\
-         Guard          {}; {} decisions, {} reclaims, {} compactions ({} pages); {} held back by the cooldown\n\
+         Guard          {}; {} decisions, {} reclaims, {} compactions ({} pages); {} waited for the cooldown\n\
+         Held back      {} times; tasks waited {:.1} s in all\n\
          Outcomes       {} no worse, {} worse, watchdog {} times; {} would have acted, {} over budget, {} invalid\n",
         s.true_positives,
         s.false_positives,
@@ -352,6 +360,8 @@ fn stats_text(state: &CrashState) -> String {
         g.compactions,
         g.pages,
         g.cooled,
+        state.held.holds,
+        state.held.time.as_secs_f64(),
         g.better,
         g.worse,
         g.watchdog,
@@ -376,7 +386,9 @@ fn stats_json(state: &CrashState) -> String {
         o.decimal("slowest_us", state.slowest.as_secs_f64() * 1e6);
         o.object("guard", |o| {
             o.number("decisions", g.decisions).number("actions", g.actions).number("reclaims", g.reclaims);
-            o.number("compactions", g.compactions).number("pages", g.pages).number("would_act", g.would_act);
+            o.number("compactions", g.compactions).number("holds", state.held.holds);
+            o.decimal("held_s", state.held.time.as_secs_f64());
+            o.number("pages", g.pages).number("would_act", g.would_act);
             o.number("cooled", g.cooled).number("over_budget", g.over_budget).number("invalid", g.invalid);
             o.number("better", g.better).number("worse", g.worse).number("watchdog", g.watchdog);
         });

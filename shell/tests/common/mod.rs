@@ -152,7 +152,9 @@ impl System for Machine {
         let state = StressState { elapsed: Duration::from_secs(1), held: 1 << 20, free: 2 << 20 };
         let end = if watch(&state) == Flow::Stop { StressEnd::Interrupted } else { StressEnd::Time };
         let (start, duration) = (Duration::from_secs(3), request.duration);
-        Ok(StressOutcome { end, start, duration, peak: 1 << 20, failures: 2, ooms: 0 })
+        // The seed is seen as the number of refusals.
+        let failures = request.seed.unwrap_or(2);
+        Ok(StressOutcome { end, start, duration, peak: 1 << 20, failures, ooms: 0 })
     }
     #[cfg(feature = "ai-ops")]
     fn crash_state(&self) -> CrashState {
@@ -178,6 +180,7 @@ impl System for Machine {
             mean: Duration::from_micros(10),
             median: Duration::from_micros(9),
             p99: Duration::from_micros(15),
+            held: HeldBack { in_force: true, waiting: 2, holds: 3, time: Duration::from_millis(4500) },
         }
     }
     #[cfg(feature = "ai-ops")]

@@ -5,6 +5,8 @@ mod failures;
 mod faults;
 mod firmware;
 mod golden;
+#[cfg(feature = "ai-ops")]
+mod hold_back;
 mod log;
 mod memory;
 mod migration;
@@ -56,6 +58,8 @@ const TESTS: &[Test] = &[
         "Page allocations fail, each in turn: that is reported, and nothing is lost.",
         failures::failures,
     ),
+    #[cfg(feature = "ai-ops")]
+    test("hold-back", "Growth is held back, and only growth.", hold_back::hold_back),
     test("log", "The log grows, gives way to reclaim, and keeps its newest lines.", log::log),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),

@@ -25,7 +25,7 @@ impl Job {
             hold: random.between(0.5, 8.0),
             idle: random.between(0.5, 8.0),
         };
-        if random.chance(0.15) {
+        if random.chance(0.2) {
             let times = random.between(2.0, 5.0);
             job.size *= times;
             job.ramp *= times;

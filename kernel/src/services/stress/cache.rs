@@ -80,7 +80,7 @@ impl Beside {
             base: room * random.between(0.1, 0.5),
             swing: room * random.between(0.0, 0.25),
             period: random.log_between(3.0, 40.0),
-            drift: if random.chance(0.5) { room / random.log_between(30.0, 200.0) } else { 0.0 },
+            drift: if random.chance(0.5) { room / random.log_between(20.0, 150.0) } else { 0.0 },
         }
     }
 

@@ -80,12 +80,13 @@ struct Mix {
 impl Mix {
     fn drawn(room: f64, random: &mut Random) -> Self {
         Self {
-            target: room * random.between(0.5, 0.97),
+            target: room * random.between(0.6, 0.97),
             fill: random.log_between(4.0, 60.0),
-            movable: random.between(0.0, 0.7),
+            // Drivers' buffers, or mostly the pages of programs.
+            movable: if random.chance(0.5) { random.between(0.0, 0.1) } else { random.between(0.3, 0.8) },
             churn: random.between(0.05, 0.3),
             kept: random.between(0.0, 0.03),
-            large_order: 4 + random.below(6),
+            large_order: 5 + random.below(5),
             large_seconds: random.log_between(0.5, 6.0),
             large_most: if random.chance(0.4) { 8 } else { 0 },
         }

@@ -11,20 +11,18 @@ pub fn differences(recorded: &Recorded) -> Vec<String> {
     let mut predictor = Predictor::new();
     let mut ooms = recorded.recording.ooms_ns.iter().copied().peekable();
     let mut differences = Vec::new();
-    for (taken, sample) in recorded.recording.samples.iter().enumerate() {
-        if taken == seen {
-            differences = scores(&recorded.stats, &predictor.score());
-        }
+    for (taken, sample) in (1..).zip(&recorded.recording.samples) {
         while let Some(oom) = ooms.next_if(|oom| *oom <= sample.t_ns) {
             predictor.outcome_oom(oom);
         }
         predictor.sample(*sample);
+        if taken == seen {
+            differences = scores(&recorded.stats, &predictor.score());
+        }
     }
-    if seen == 0 || seen >= recorded.recording.samples.len() {
-        differences.push(format!(
-            "{seen} samples in the kernel, {} in the recording",
-            recorded.recording.samples.len()
-        ));
+    let taken = recorded.recording.samples.len();
+    if !(1..=taken).contains(&seen) {
+        differences.push(format!("{seen} samples in the kernel, {taken} in the recording"));
     }
     let raised = |record: &Value| (record["raised_s"].as_f64().unwrap_or(-1.0) * 1000.0).round() as u64;
     let ours: Vec<u64> = predictor.history().map(|record| (record.raised_ns + 500_000) / 1_000_000).collect();
