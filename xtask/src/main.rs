@@ -165,6 +165,12 @@ enum EvalCommand {
         /// Leg c: runs of each family, with the guard off and with it on.
         #[arg(long, default_value_t = 2)]
         guest_runs: u64,
+        /// Leg c: the first seed.
+        #[arg(long, default_value_t = 1)]
+        guest_seed: u64,
+        /// Leg c: these families of `memctl stress` only.
+        #[arg(long, value_delimiter = ',')]
+        guest_families: Vec<String>,
         /// Leg c: machines at a time.
         #[arg(long, default_value_t = 1)]
         guest_jobs: usize,
@@ -235,6 +241,8 @@ fn evaluate(command: EvalCommand) -> Result<()> {
         no_guest,
         only_guest,
         guest_runs,
+        guest_seed,
+        guest_families,
         guest_jobs,
         unguarded,
         save_guest,
@@ -244,6 +252,8 @@ fn evaluate(command: EvalCommand) -> Result<()> {
     } = command;
     let guest = crash::guest::GuestOptions {
         runs: guest_runs,
+        first_seed: guest_seed,
+        families: guest_families,
         jobs: guest_jobs,
         guarded: !unguarded,
         save: save_guest,

@@ -24,7 +24,8 @@ fn a_workload_from_a_seed_is_recorded_sample_by_sample() {
     guest.command("crashctl auto off", COMMAND).unwrap();
     assert!(guest.command("crashctl samples", COMMAND).unwrap().contains("crashctl record on"));
     guest.command("crashctl record on", COMMAND).unwrap();
-    let stress = guest.json("memctl stress sawtooth --seconds 6 --seed 18446744073709551615 --json", WORKLOAD);
+    let stress =
+        guest.json("memctl stress sawtooth --seconds 6 --seed 18446744073709551615 --json", WORKLOAD);
     let stress = stress.unwrap();
     assert_eq!((&stress["end"], &stress["ooms"]), (&"time".into(), &0.into()), "{stress}");
     let stats = guest.json("crashctl stats --json", COMMAND).unwrap();

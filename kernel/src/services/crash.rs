@@ -16,6 +16,8 @@ use shell::{CrashRecording, CrashState, HeldBack};
 const PERIOD_NANOS: u64 = 100_000_000;
 /// An assessment that takes longer is not used.
 const BUDGET_NANOS: u64 = 1_000_000;
+/// Growth is held back for this long, unless the guard says so again.
+const HOLD: Duration = Duration::from_secs(10);
 /// The order that fragmentation is judged by: 64 KiB, a stack.
 const JUDGED_ORDER: usize = 4;
 /// Counters that were read within this time belong together.
@@ -267,7 +269,10 @@ pub fn tune(threshold: f32) -> Result<(), ThresholdError> {
     STATE.lock().predictor.set_threshold(threshold)
 }
 
-/// Sets who acts.
+/// Sets who acts. Where nobody does, nothing is held back either.
 pub fn set_mode(mode: Mode) {
     STATE.lock().guard.set_mode(mode);
+    if mode != Mode::On {
+        hold_back::release();
+    }
 }

@@ -21,11 +21,11 @@ impl Job {
         let mut job = Self {
             start,
             size: usual * random.log_between(0.5, 1.5),
-            ramp: random.log_between(2.0, 12.0),
+            ramp: random.log_between(3.0, 12.0),
             hold: random.between(0.5, 8.0),
             idle: random.between(0.5, 8.0),
         };
-        if random.chance(0.2) {
+        if random.chance(0.25) {
             let times = random.between(2.0, 5.0);
             job.size *= times;
             job.ramp *= times;
@@ -45,7 +45,7 @@ impl Job {
 
 pub(super) fn burst(run: &Arc<Run>, seed: Option<Random>) -> Result<(), OutOfMemory> {
     let mut random = seed.unwrap_or_else(|| Random::new(uptime_nanos()));
-    let usual = run.room as f64 * random.between(0.15, 0.5);
+    let usual = run.room as f64 * random.between(0.2, 0.6);
     let mut job = Job::drawn(0.0, usual, &mut random);
     let churn = random.clone();
     follow(run, 0.0, churn, |tick| {

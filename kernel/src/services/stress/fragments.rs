@@ -65,6 +65,10 @@ struct Mix {
     target: f64,
     /// Seconds until it is there.
     fill: f64,
+    /// The part of it that is given back and taken again, and the seconds that this takes. What is given back lies
+    /// here and there.
+    swing: f64,
+    period: f64,
     /// Share of the small blocks that may be moved.
     movable: f64,
     /// Share of the small blocks that are given back in a second.
@@ -81,7 +85,9 @@ impl Mix {
     fn drawn(room: f64, random: &mut Random) -> Self {
         Self {
             target: room * random.between(0.6, 0.97),
-            fill: random.log_between(4.0, 60.0),
+            fill: random.log_between(4.0, 40.0),
+            swing: random.between(0.0, 0.6),
+            period: random.log_between(8.0, 40.0),
             // Drivers' buffers, or mostly the pages of programs.
             movable: if random.chance(0.5) { random.between(0.0, 0.1) } else { random.between(0.3, 0.8) },
             churn: random.between(0.05, 0.3),
@@ -98,6 +104,8 @@ pub(super) fn fragments(run: &Arc<Run>, seed: Option<Random>) -> Result<(), OutO
     let plain = Mix {
         target: room * 0.8,
         fill: 30.0,
+        swing: 0.0,
+        period: 1.0,
         movable: 0.0,
         churn: 0.2,
         kept: 0.01,
@@ -112,11 +120,17 @@ pub(super) fn fragments(run: &Arc<Run>, seed: Option<Random>) -> Result<(), OutO
     let mut next_large = random.between(0.0, 3.0);
     while run.goes_on() {
         let tick = pace.tick();
-        for _ in 0..random.count(small.len() as f64 * mix.churn * tick.step) {
+        let after = (tick.seconds - mix.fill).max(0.0) / mix.period;
+        let ebb = mix.swing * (0.5 - 0.5 * libm::cos(core::f64::consts::TAU * after));
+        let target = mix.target * (tick.seconds / mix.fill).min(1.0) * (1.0 - ebb);
+        let churned = random.count(small.len() as f64 * mix.churn * tick.step);
+        for turn in 0..small.len() {
+            if turn >= churned && bytes as f64 <= target {
+                break;
+            }
             let one = small.swap_remove(random.below(small.len()));
             bytes -= one.bytes;
         }
-        let target = mix.target * (tick.seconds / mix.fill).min(1.0);
         // Looked at for each block: finding one may take long when memory is short.
         while (bytes as f64) < target && run.goes_on() {
             let order = ORDERS[random.below(ORDERS.len())];

@@ -32,8 +32,8 @@ use shell::{Flow, StressEnd, StressError, StressOutcome, StressRequest, StressSt
 const MIB: f64 = 1_048_576.0;
 /// Time between two steps of a workload.
 const STEP_NANOS: u64 = 50_000_000;
-/// A step that took longer than this, for whatever reason, has done no more work for it.
-const LONGEST_STEP_NANOS: u64 = 150_000_000;
+/// A step that took longer than this waited for memory: the workload has got no further meanwhile.
+const LONGEST_STEP_NANOS: u64 = 1_000_000_000;
 /// A workload that still waits for memory this long after its end is asked to give up.
 const OVERTIME_NANOS: u64 = 500_000_000;
 

@@ -14,7 +14,7 @@ use crate::file_lock::FileLock;
 use crate::kernel_image::{self, Variant};
 use crate::qemu::Machine;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use boot::Task;
 use recording::FAMILIES;
 use std::collections::VecDeque;
@@ -28,8 +28,12 @@ const SECONDS: u64 = 60;
 /// How leg (c) is to be done.
 #[derive(Debug, Clone)]
 pub struct GuestOptions {
-    /// Seeds of each family.
+    /// Seeds of each family, and the first of them.
     pub runs: u64,
+    /// See `runs`.
+    pub first_seed: u64,
+    /// The families by their names in `memctl stress`; all where none is named.
+    pub families: Vec<String>,
     /// Machines at a time.
     pub jobs: usize,
     /// Whether each seed runs with the guard on, too.
@@ -74,8 +78,14 @@ fn record(options: &GuestOptions) -> Result<Vec<Recording>> {
     let _turn = FileLock::acquire(&lock, "running another guest")?;
     let arms: &[bool] = if options.guarded { &[false, true] } else { &[false] };
     let mut tasks = VecDeque::new();
-    for seed in 1..=options.runs {
-        for (family, _) in FAMILIES {
+    let unknown = options.families.iter().find(|name| FAMILIES.iter().all(|(family, _)| family != name));
+    if let Some(unknown) = unknown {
+        bail!("`memctl stress` has no family `{unknown}`; it lists them");
+    }
+    let asked =
+        |family: &str| options.families.is_empty() || options.families.iter().any(|name| name == family);
+    for seed in (options.first_seed..).take(usize::try_from(options.runs).unwrap_or(usize::MAX)) {
+        for (family, _) in FAMILIES.iter().filter(|(family, _)| asked(family)) {
             tasks.extend(arms.iter().map(|&guarded| Task { family, seed, guarded, seconds: SECONDS }));
         }
     }
