@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Buddy`] | the blocks of one zone, kept together by migrate type |
 //! | [`Zones`] | below and above 4 GiB, each with [`Watermarks`]; how short memory is ([`Pressure`]) |
-//! | [`CpuCache`] | single frames that a CPU keeps for itself |
+//! | [`CpuCache`] | small blocks that a CPU keeps for itself |
 //! | [`compact`] | moves movable frames, so that free memory comes together |
 //! | [`reclaim`] | the caches that can give memory back |
 //! | [`stall`] | how much time is lost waiting for memory |
@@ -35,7 +35,7 @@
 //!
 //! Compaction moves single frames only; a larger block stays where it is. Grouping by migrate type costs some whole
 //! pageblocks while all types are in use (each has its own that are partly free), and saves them later, for what is
-//! unmovable lies in half as many: `cargo xtask bench mm` prints both. A double free of a frame in a [`CpuCache`] is
+//! unmovable lies in half as many: `cargo xtask bench mm` prints both. A double free of a block in a [`CpuCache`] is
 //! noticed only when it is drained. A [`Heap`] does not give claimed memory back to its source.
 //!
 //! # Example
@@ -67,6 +67,7 @@ mod free_lists;
 #[allow(unsafe_code)]
 pub mod heap;
 pub mod oom;
+mod pageblock;
 pub mod reclaim;
 pub mod stall;
 mod stats;
@@ -75,7 +76,7 @@ mod zones;
 
 pub use block::{Block, Holder, MigrateType};
 pub use buddy::{Buddy, PageblockContents};
-pub use cpu_cache::{CacheStats, CpuCache, Drained, MAX_BATCH};
+pub use cpu_cache::{CacheStats, CpuCache, Drained, MAX_BATCH, MAX_CACHED_ORDER};
 pub use error::{AddError, AllocError, FreeError, ZonesError};
 pub use frame::Frame;
 pub use heap::{FrameSource, Heap, HeapStats};

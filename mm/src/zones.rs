@@ -186,19 +186,12 @@ impl<'m> Zones<'m> {
         }
     }
 
-    /// Fills `frames` with single frames while a zone stays above its low mark; how many.
-    pub(crate) fn fill(&mut self, frames: &mut [u64], kind: MigrateType) -> usize {
+    /// Fills `blocks` with blocks of `order` while a zone stays above its low mark; how many.
+    pub(crate) fn fill(&mut self, blocks: &mut [u64], order: usize, kind: MigrateType) -> usize {
         let mut count = 0;
         for index in [1, 0] {
             let mark = self.zones[index].watermarks.low + self.protection(index, ZoneKind::Normal);
-            let buddy = &mut self.zones[index].buddy;
-            while let Some(slot) = frames.get_mut(count)
-                && buddy.has_above(0, mark)
-                && let Some(block) = buddy.try_alloc(0, kind)
-            {
-                *slot = block.pfn;
-                count += 1;
-            }
+            count += self.zones[index].buddy.fill(&mut blocks[count..], order, kind, mark);
         }
         count
     }
