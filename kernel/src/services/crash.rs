@@ -16,8 +16,6 @@ use shell::{CrashRecording, CrashState, HeldBack};
 const PERIOD_NANOS: u64 = 100_000_000;
 /// An assessment that takes longer is not used.
 const BUDGET_NANOS: u64 = 1_000_000;
-/// Growth is held back for this long, unless the guard says so again.
-const HOLD: Duration = Duration::from_secs(10);
 /// The order that fragmentation is judged by: 64 KiB, a stack.
 const JUDGED_ORDER: usize = 4;
 /// Counters that were read within this time belong together.

@@ -63,58 +63,97 @@ fn judged(off: &[&Recording], each_run: bool) {
 struct Pair<'r> {
     off: &'r Recording,
     on: &'r Recording,
+    /// Whether the OOM with the guard off was announced at all.
+    predicted: bool,
 }
 
 impl Pair<'_> {
     fn crashes(&self) -> bool {
         !self.off.run().ooms.is_empty()
     }
+}
 
-    /// Whether the OOM with the guard off was announced at all.
-    fn predicted(&self) -> bool {
-        let run = self.off.run();
-        let answers = Rival::Predictor(FITTED).answers(&run);
-        run.samples.iter().zip(answers).any(|(s, a)| a.alarm && run.oom_within(s.t_ns, LOOK_BACK_NS))
+/// Whether there was an alarm before the OOM.
+fn announced(run: &Run) -> bool {
+    let answers = Rival::Predictor(FITTED).answers(run);
+    run.samples.iter().zip(answers).any(|(s, a)| a.alarm && run.oom_within(s.t_ns, LOOK_BACK_NS))
+}
+
+/// What acting did.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Acting {
+    /// Seeds that run out of memory with the guard off.
+    ooms: usize,
+    /// Of these: announced.
+    predicted: usize,
+    /// Of these: lasted with the guard on.
+    prevented: usize,
+    /// Of these: growth was held back.
+    by_holding: usize,
+    /// Of the prevented: nobody acted.
+    unasked: usize,
+    /// Not announced, and lasted with the guard on.
+    surprises: usize,
+    /// Seeds that do not run out of memory with the guard off.
+    calm: usize,
+    /// Of these: did not last with the guard on.
+    caused: usize,
+    /// Of the calm: held back.
+    delayed: usize,
+    /// Task-seconds of waiting in these: in all, and at the most.
+    delay_s: f64,
+    /// See `delay_s`.
+    most_delay_s: f64,
+}
+
+impl Acting {
+    fn of(pairs: &[Pair]) -> Self {
+        let mut sums = Self::default();
+        for pair in pairs {
+            let (lasted, held) = (pair.on.lasted(), pair.on.fact("holds") > 0.0);
+            let add = |to: &mut usize, what: bool| *to += usize::from(what);
+            if pair.crashes() {
+                sums.ooms += 1;
+                add(&mut sums.predicted, pair.predicted);
+                add(&mut sums.prevented, pair.predicted && lasted);
+                add(&mut sums.by_holding, pair.predicted && lasted && held);
+                add(&mut sums.unasked, pair.predicted && lasted && pair.on.fact("actions") == 0.0);
+                add(&mut sums.surprises, !pair.predicted && lasted);
+            } else {
+                sums.calm += 1;
+                add(&mut sums.caused, !lasted);
+                add(&mut sums.delayed, held);
+                sums.delay_s += pair.on.fact("held_s");
+                sums.most_delay_s = sums.most_delay_s.max(pair.on.fact("held_s"));
+            }
+        }
+        sums
     }
 }
 
 fn prevention(off: &[&Recording], on: &[&Recording], each_run: bool) {
-    let pairs: Vec<Pair> = off
-        .iter()
-        .filter_map(|off| {
-            let same = |on: &&&Recording| (&on.family, on.seed) == (&off.family, off.seed);
-            Some(Pair { off, on: on.iter().find(same)? })
-        })
-        .collect();
+    let pair = |off: &&'_ Recording| {
+        let same = |on: &&&Recording| (&on.family, on.seed) == (&off.family, off.seed);
+        on.iter().find(same).map(|on| (*on, announced(&off.run())))
+    };
+    let pairs: Vec<Pair> =
+        off.iter().filter_map(|off| pair(off).map(|(on, predicted)| Pair { off, on, predicted })).collect();
     if each_run {
         pairs.iter().for_each(|pair| println!("  {}", describe(pair)));
     }
-    let predicted: Vec<&Pair> = pairs.iter().filter(|pair| pair.crashes() && pair.predicted()).collect();
-    let prevented: Vec<&&Pair> = predicted.iter().filter(|pair| pair.on.lasted()).collect();
-    let held = |pair: &Pair| pair.on.fact("holds") > 0.0;
-    let acted = |pair: &Pair| pair.on.fact("actions") > 0.0;
-    let by_holding = prevented.iter().filter(|pair| held(pair)).count();
-    let unasked = prevented.iter().filter(|pair| !acted(pair)).count();
-    let crashes = pairs.iter().filter(|pair| pair.crashes()).count();
-    println!("guard on, the same seeds: of {crashes} OOMs {} were predicted;", predicted.len());
+    let a = Acting::of(&pairs);
+    println!("guard on, the same seeds: of {} OOMs {} were predicted;", a.ooms, a.predicted);
     println!(
-        "  prevented, nothing killed: {}; by holding back {by_holding}, by reclaim and compaction alone {}, without any action \
-         {unasked}",
-        share(prevented.len(), predicted.len()),
-        prevented.len() - by_holding - unasked
+        "  prevented, nothing killed: {}; by holding back {}, by reclaim and compaction alone {}, without any action {}",
+        share(a.prevented, a.predicted),
+        a.by_holding,
+        a.prevented - a.by_holding - a.unasked,
+        a.unasked
     );
-    let unpredicted =
-        pairs.iter().filter(|pair| pair.crashes() && !pair.predicted() && pair.on.lasted()).count();
-    println!("  not predicted, and yet lasted: {unpredicted} of {}", crashes - predicted.len());
-    let calm: Vec<&Pair> = pairs.iter().filter(|pair| !pair.crashes()).collect();
-    let caused = calm.iter().filter(|pair| !pair.on.lasted()).count();
-    let delayed: Vec<f64> = calm.iter().map(|pair| pair.on.fact("held_s")).filter(|s| *s > 0.0).collect();
+    println!("  not predicted, and yet lasted: {} of {}", a.surprises, a.ooms - a.predicted);
     println!(
-        "  calm runs: {caused} of {} ran out; {} were held back, {:.1} task-seconds in all, {:.1} at the most",
-        calm.len(),
-        delayed.len(),
-        delayed.iter().sum::<f64>(),
-        delayed.iter().copied().fold(0.0, f64::max)
+        "  calm runs: {} of {} ran out; {} were held back, {:.1} task-seconds in all, {:.1} at the most",
+        a.caused, a.calm, a.delayed, a.delay_s, a.most_delay_s
     );
     let sum = |name: &str| pairs.iter().map(|pair| pair.on.fact(name)).sum::<f64>();
     println!(
@@ -171,4 +210,56 @@ fn update_time(recordings: &[Recording]) {
         "an update in the kernel, us, median of the runs (least and most): mean {mean}; half within {p50}; 99 of 100 within {p99}; \
          slowest {slowest}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recording(seed: u64, guarded: bool, oom: bool, facts: &[(&str, f64)]) -> Recording {
+        Recording {
+            family: "leak".to_owned(),
+            seed,
+            guarded,
+            start_ns: SECOND,
+            end_ns: 61 * SECOND,
+            end: if oom { "killed" } else { "time" }.to_owned(),
+            ooms_ns: if oom { vec![30 * SECOND] } else { Vec::new() },
+            facts: facts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
+            samples: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn prevented_is_what_was_predicted_and_lasted() {
+        let crash = recording(1, false, true, &[]);
+        let calm = recording(2, false, false, &[]);
+        let on = [
+            recording(1, true, false, &[("actions", 2.0), ("holds", 1.0), ("held_s", 9.0)]),
+            recording(1, true, false, &[("actions", 2.0)]),
+            recording(1, true, false, &[]),
+            recording(1, true, true, &[("actions", 2.0), ("holds", 1.0)]),
+            recording(2, true, false, &[("actions", 1.0), ("holds", 1.0), ("held_s", 2.5)]),
+            recording(2, true, true, &[]),
+        ];
+        let mut pairs: Vec<Pair> = on
+            .iter()
+            .map(|on| Pair { off: if on.seed == 1 { &crash } else { &calm }, on, predicted: on.seed == 1 })
+            .collect();
+        pairs.push(Pair { off: &crash, on: &on[0], predicted: false });
+        let wanted = Acting {
+            ooms: 5,
+            predicted: 4,
+            prevented: 3,
+            by_holding: 1,
+            unasked: 1,
+            surprises: 1,
+            calm: 2,
+            caused: 1,
+            delayed: 1,
+            delay_s: 2.5,
+            most_delay_s: 2.5,
+        };
+        assert_eq!(Acting::of(&pairs), wanted);
+    }
 }
