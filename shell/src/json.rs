@@ -111,6 +111,7 @@ impl Object<'_> {
     }
 
     /// An array of arrays of integers, each on a line of its own.
+    #[cfg(feature = "ai-ops")]
     pub(crate) fn rows<const N: usize>(
         &mut self,
         key: &str,
