@@ -74,6 +74,8 @@ pub struct Task {
     held: AtomicU64,
     /// Set when it has ended.
     pub exited: AtomicBool,
+    /// The one behind it in the queue that it waits in; touched under that queue's lock only.
+    pub(super) next_waiting: UnsafeCell<Option<Arc<Task>>>,
     /// Threads that wait for its end.
     pub joiners: WaitQueue,
     /// `None` for idle threads, whose stacks are the CPUs' first ones.
@@ -143,6 +145,7 @@ impl Task {
             freeing: AtomicU32::new(0),
             held: AtomicU64::new(0),
             exited: AtomicBool::new(false),
+            next_waiting: UnsafeCell::new(None),
             joiners: WaitQueue::new(),
             stack,
         }))

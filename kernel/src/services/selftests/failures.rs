@@ -1,6 +1,7 @@
 //! Page allocations that fail on purpose, each in turn.
 
 use super::Outcome;
+use crate::arch::time::uptime_nanos;
 use crate::memory::vmalloc::Movable;
 use crate::memory::{self, Access, OutOfMemory, Region, STACK_SIZE, Stack, frames, layout, shortage};
 use crate::tasks::{self, Options, SpawnError};
@@ -23,6 +24,8 @@ static SCRATCH_USED: AtomicU64 = AtomicU64::new(0);
 const SLACK_FRAMES: u64 = STACK_SIZE / FRAME_SIZE - 1;
 /// Frames by which the heap may have grown at the end: two of its pieces.
 const MOST_GROWTH: u64 = 512;
+/// Nothing has changed for so long when it begins.
+const SETTLED_NANOS: u64 = 1_200_000_000;
 const PATIENCE_NANOS: u64 = 2_000_000_000;
 /// As much as a CPU keeps of single frames, about.
 const MOVABLE: u64 = 512 << 10;
@@ -238,21 +241,25 @@ impl Held {
         Self { free: frames::stats().free_frames, heap, tables: workload.tables }
     }
 
-    /// Once nobody frees anything any more: threads that have ended are freed a little later.
+    /// Once nobody frees anything any more: threads that have ended are freed a little later, and a reserved thread that
+    /// was looking at them may hold them until its next period.
     fn settled(workload: &Workload) -> Self {
-        loop {
-            let before = Self::now(workload).free;
+        let mut last = Self::now(workload);
+        let mut since = uptime_nanos();
+        while uptime_nanos() < since + SETTLED_NANOS {
             tasks::sleep_nanos(50_000_000);
             let now = Self::now(workload);
-            if now.free == before {
-                return now;
+            if now.free != last.free {
+                since = uptime_nanos();
             }
+            last = now;
         }
+        last
     }
 
     /// Whether all memory is back that is not the heap's or in page tables.
     fn check(&self, workload: &Workload) -> Result<(), String> {
-        let end = crate::arch::time::uptime_nanos() + PATIENCE_NANOS;
+        let end = uptime_nanos() + PATIENCE_NANOS;
         loop {
             let now = Self::now(workload);
             let taken = now.heap + now.tables;
@@ -260,7 +267,7 @@ impl Held {
             if difference <= SLACK_FRAMES {
                 return Ok(());
             }
-            if crate::arch::time::uptime_nanos() > end {
+            if uptime_nanos() > end {
                 return Err(alloc::format!(
                     "{} frames were free, {} are; heap and page tables had {}, and have {taken}: {difference} differ",
                     self.free,
