@@ -313,3 +313,80 @@ fn a_full_heap_refuses_even_one_byte() {
     assert!(live > 200, "{live} allocations of one byte in 16 KiB");
     assert_eq!(heap.stats().allocated, live);
 }
+
+/// Refuses one growth.
+struct Refusing {
+    source: Returning,
+    /// Growths before it.
+    before: u64,
+    refused: bool,
+}
+
+// SAFETY: as `Returning`.
+unsafe impl FrameSource for Refusing {
+    fn grow(&mut self, min_bytes: usize) -> Option<(*mut u8, usize)> {
+        if self.before == 0 && !self.refused {
+            self.refused = true;
+            return None;
+        }
+        self.before = self.before.saturating_sub(1);
+        self.source.grow(min_bytes)
+    }
+
+    fn give_back(&mut self, start: *mut u8, bytes: usize) {
+        self.source.give_back(start, bytes);
+    }
+}
+
+/// Each growth of the heap fails in turn: one request is refused for it, a refused resize leaves the old allocation, the
+/// same request is served the next time, and nothing is lost.
+#[test]
+fn each_growth_fails_in_turn() {
+    const SIZES: [usize; 8] = [100, 5_000, 20_000, 64, 40_000, 300, 9_000, 17_000];
+    let mut before = 0;
+    loop {
+        let source = Refusing { source: Returning::default(), before, refused: false };
+        let mut heap = Heap::new(source);
+        let mut live: Vec<Live> = Vec::new();
+        let mut refusals = 0;
+        for (number, size) in SIZES.into_iter().enumerate() {
+            let layout = Layout::from_size_align(size, 16).unwrap();
+            let memory = heap.allocate(layout).unwrap_or_else(|| {
+                refusals += 1;
+                heap.allocate(layout).expect("only one growth is refused")
+            });
+            live.push(Live { memory, layout, seed: number as u8 });
+            live[number].fill();
+            // Resized to where it hardly fits in place.
+            let old = &live[number];
+            let new_size = size * 3;
+            // SAFETY: allocated just now with this layout.
+            let mut resized = unsafe { heap.reallocate(old.memory, old.layout, new_size) };
+            if resized.is_none() {
+                refusals += 1;
+                old.check(size);
+                // SAFETY: as above; the refusal has left it as it was.
+                resized = unsafe { heap.reallocate(old.memory, old.layout, new_size) };
+            }
+            let layout = Layout::from_size_align(new_size, 16).unwrap();
+            live[number] = Live { memory: resized.expect("as above"), layout, seed: number as u8 };
+            live[number].check(size);
+            live[number].fill();
+        }
+        live.iter().for_each(|one| one.check(one.layout.size()));
+        assert_eq!(heap.stats().failures, refusals);
+        let refused = heap.source_mut().refused;
+        assert_eq!(refusals, u64::from(refused));
+        for one in live {
+            // SAFETY: live, with this layout.
+            unsafe { heap.deallocate(one.memory, one.layout) };
+        }
+        heap.trim(0);
+        assert_eq!((heap.stats().allocated, heap.stats().regions), (0, 1));
+        if !refused {
+            break;
+        }
+        before += 1;
+    }
+    assert!(before > 5, "the heap grew only {before} times");
+}
