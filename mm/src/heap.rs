@@ -29,6 +29,8 @@ use talc::DefaultBinning;
 use talc::base::{CHUNK_UNIT, Talc};
 use talc::source::Manual;
 
+pub use crate::heap_cache::rounded;
+
 /// Where the heap gets memory from: in the kernel, buddy blocks seen through the direct map.
 ///
 /// Called by [`Heap::allocate`] and [`Heap::reallocate`], so in whatever context the kernel allocates in, with
@@ -64,11 +66,11 @@ struct Region {
 pub struct HeapStats {
     /// Taken from the source, and not given back.
     pub claimed: usize,
-    /// In live allocations, as their layouts say (without the allocator's own overhead).
+    /// In live allocations, as their [`rounded`] layouts say, and in what the CPUs' caches hold.
     pub allocated: usize,
     /// The most that `allocated` has been.
     pub peak: usize,
-    /// Number of live allocations.
+    /// Number of live allocations, and of pieces that the CPUs' caches hold.
     pub allocations: usize,
     /// Number of regions that these are.
     pub regions: usize,
@@ -103,10 +105,20 @@ impl<S: FrameSource> Heap<S> {
         if layout.size() == 0 {
             return Some(layout.dangling_ptr());
         }
+        let layout = rounded(layout);
         let Some(memory) = self.find(layout) else {
             self.stats.failures += 1;
             return None;
         };
+        self.stats.allocations += 1;
+        self.count(0, layout.size());
+        Some(memory)
+    }
+
+    /// [`allocate`](Self::allocate) from what is claimed already; no failure is counted. The layout is a rounded one.
+    pub(crate) fn allocate_idle(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: the size of a rounded layout is not 0.
+        let memory = unsafe { self.talc.try_allocate(layout) }?;
         self.stats.allocations += 1;
         self.count(0, layout.size());
         Some(memory)
@@ -121,7 +133,9 @@ impl<S: FrameSource> Heap<S> {
         if layout.size() == 0 {
             return;
         }
-        // SAFETY: the caller vouches for `memory` and `layout`; sizes of 0 never reach talc.
+        let layout = rounded(layout);
+        // SAFETY: the caller vouches for `memory` and `layout`, which was rounded so too when it was allocated; sizes of 0
+        // never reach talc.
         unsafe { self.talc.deallocate(memory.as_ptr(), layout) };
         self.stats.allocations -= 1;
         self.count(layout.size(), 0);
@@ -140,11 +154,15 @@ impl<S: FrameSource> Heap<S> {
         new_size: usize,
     ) -> Option<NonNull<u8>> {
         let new_layout = Layout::from_size_align(new_size, layout.align()).ok()?;
-        if layout.size() != 0 && new_size != 0 {
-            // SAFETY: the caller vouches for `memory` and `layout`; neither size is 0.
-            let in_place = unsafe { self.talc.try_realloc_in_place(memory.as_ptr(), layout, new_size) };
+        let (old, new) = (rounded(layout), rounded(new_layout));
+        if old == new {
+            return Some(memory);
+        }
+        if old.size() != 0 && new.size() != 0 && old.align() == new.align() {
+            // SAFETY: the caller vouches for `memory` and `layout`, which was rounded so; neither size is 0.
+            let in_place = unsafe { self.talc.try_realloc_in_place(memory.as_ptr(), old, new.size()) };
             if in_place {
-                self.count(layout.size(), new_size);
+                self.count(old.size(), new.size());
                 return Some(memory);
             }
         }

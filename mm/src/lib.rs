@@ -1,5 +1,5 @@
 #![no_std]
-// Only the heap touches memory; it alone lifts this.
+// Only the heap touches memory; it and its caches alone lift this.
 #![deny(unsafe_code)]
 //! Physical memory: a buddy allocator over page frames with zones, per-CPU caches, compaction and reclaim, and the kernel
 //! heap on top of it.
@@ -15,6 +15,7 @@
 //! | [`oom`] | whom to end when all of this was in vain |
 //! | [`fragmentation`] | how much of the free memory is of use |
 //! | [`heap`] | bytes from blocks |
+//! | [`HeapCache`] | small pieces of the heap that a CPU keeps for itself |
 //!
 //! # Design principles
 //!
@@ -66,6 +67,8 @@ mod frame;
 mod free_lists;
 #[allow(unsafe_code)]
 pub mod heap;
+#[allow(unsafe_code)]
+mod heap_cache;
 pub mod oom;
 mod pageblock;
 pub mod reclaim;
@@ -80,6 +83,7 @@ pub use cpu_cache::{CacheStats, CpuCache, Drained, MAX_BATCH, MAX_CACHED_ORDER};
 pub use error::{AddError, AllocError, FreeError, ZonesError};
 pub use frame::Frame;
 pub use heap::{FrameSource, Heap, HeapStats};
+pub use heap_cache::HeapCache;
 pub use stats::Stats;
 pub use watermark::{Pressure, Reserve, Watermarks};
 pub use zones::{ZoneKind, Zones};

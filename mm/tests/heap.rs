@@ -3,7 +3,8 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
-use mm::{FrameSource, Heap};
+use mm::heap::rounded;
+use mm::{FrameSource, Heap, HeapCache};
 use proptest::prelude::*;
 
 /// Regions of the host's allocator, up to a limit; freed when the source is dropped. `skew` makes their starts unaligned.
@@ -178,7 +179,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// `peak`: the highest sum of live sizes so far. The heap's may be above, for a moved allocation has two copies for a moment.
 fn assert_stats(heap: &Heap<Regions>, live: &[Live], peak: usize) {
     let stats = heap.stats();
-    assert_eq!(stats.allocated, live.iter().map(|it| it.layout.size()).sum::<usize>());
+    assert_eq!(stats.allocated, live.iter().map(|it| rounded(it.layout).size()).sum::<usize>());
     assert_eq!(stats.allocations, live.iter().filter(|it| it.layout.size() > 0).count());
     assert!(stats.peak >= peak);
     assert!(stats.allocated <= stats.claimed);
@@ -228,7 +229,7 @@ proptest! {
                 }
                 _ => {}
             }
-            let allocated: usize = live.iter().map(|it| it.layout.size()).sum();
+            let allocated: usize = live.iter().map(|it| rounded(it.layout).size()).sum();
             peak = peak.max(allocated);
             assert_stats(&heap, &live, peak);
         }
@@ -260,7 +261,7 @@ fn zero_sizes_grow_and_shrink() {
     // SAFETY: each call gives the layout that the last one left.
     unsafe {
         let memory = heap.reallocate(memory, layout(0), 40).unwrap();
-        assert_eq!(heap.stats().allocated, 40);
+        assert_eq!(heap.stats().allocated, 56, "40 bytes, rounded up");
         let memory = heap.reallocate(memory, layout(40), 0).unwrap();
         assert_eq!((heap.stats().allocated, heap.stats().allocations), (0, 0));
         heap.deallocate(memory, layout(0));
@@ -285,7 +286,7 @@ fn refusals_are_counted_and_harmless() {
     assert!(heap.allocate(Layout::from_size_align(8, 1 << 40).unwrap()).is_none());
     it.check(100);
     assert_eq!(heap.stats().failures, 7);
-    assert_eq!(heap.stats().allocated, 100);
+    assert_eq!(heap.stats().allocated, rounded(small).size());
     // SAFETY: live, with this layout.
     unsafe { heap.deallocate(memory, small) };
 }
@@ -311,7 +312,72 @@ fn a_full_heap_refuses_even_one_byte() {
         live += 1;
     }
     assert!(live > 200, "{live} allocations of one byte in 16 KiB");
-    assert_eq!(heap.stats().allocated, live);
+    assert_eq!(heap.stats().allocated, live * rounded(byte).size());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Two CPUs' caches before one heap: pieces go through any of them, or past them, and keep their bytes; drained, all is
+    /// as if they had never been.
+    #[test]
+    fn caches_keep_bytes_and_lose_nothing(
+        steps in prop::collection::vec((0..3_usize, step()), 1..400),
+        limit in 100_000..1_000_000_usize,
+    ) {
+        let mut heap = Heap::new(Regions::new(limit, 0));
+        let mut caches = [HeapCache::new(), HeapCache::new()];
+        let mut live: Vec<Live> = Vec::new();
+        for (cpu, step) in steps {
+            let cache = caches.get_mut(cpu);
+            match step {
+                Step::Allocate { size, align, seed } => {
+                    let layout = Layout::from_size_align(size, 1 << align).unwrap();
+                    let memory = match cache {
+                        Some(cache) => cache.allocate(layout).or_else(|| cache.refill(&mut heap, layout)),
+                        None => heap.allocate(layout),
+                    };
+                    if let Some(memory) = memory {
+                        prop_assert_eq!(memory.as_ptr() as usize % layout.align(), 0);
+                        let it = Live { memory, layout, seed };
+                        it.fill();
+                        live.push(it);
+                    }
+                }
+                Step::Free { nth } | Step::Resize { nth, .. } if !live.is_empty() => {
+                    let it = live.swap_remove(nth % live.len());
+                    it.check(it.layout.size());
+                    // SAFETY: live, with this layout, of this heap.
+                    unsafe {
+                        match cache {
+                            Some(cache) => {
+                                if !cache.deallocate(it.memory, it.layout) {
+                                    cache.deallocate_full(&mut heap, it.memory, it.layout);
+                                }
+                            }
+                            None => heap.deallocate(it.memory, it.layout),
+                        }
+                    }
+                }
+                _ => {}
+            }
+            let held: usize = caches.iter().map(HeapCache::held).sum();
+            let allocated: usize = live.iter().map(|it| rounded(it.layout).size()).sum();
+            prop_assert_eq!(heap.stats().allocated, allocated + held);
+        }
+        for it in live.drain(..) {
+            it.check(it.layout.size());
+            // SAFETY: live, with this layout, of this heap.
+            unsafe { caches[0].deallocate_full(&mut heap, it.memory, it.layout) };
+        }
+        for cache in &mut caches {
+            let (held, before) = (cache.held(), heap.stats().allocated);
+            // SAFETY: all that it holds is of this heap.
+            prop_assert_eq!(unsafe { cache.drain(&mut heap) }, held);
+            prop_assert_eq!((cache.held_pieces(), heap.stats().allocated), (0, before - held));
+        }
+        prop_assert_eq!((heap.stats().allocated, heap.stats().allocations), (0, 0));
+    }
 }
 
 /// Refuses one growth.

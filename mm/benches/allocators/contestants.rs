@@ -3,7 +3,7 @@
 use buddy_system_allocator::FrameAllocator;
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use mm::{Block, Buddy, CpuCache, FrameSource, MigrateType, Reserve, Zones};
+use mm::{Block, Buddy, CpuCache, FrameSource, HeapCache, MigrateType, Reserve, Zones};
 use spin::Mutex;
 
 /// What one thread uses. A result of `alloc` is whatever `free` wants back.
@@ -159,6 +159,44 @@ impl RawHeap for OurHeap {
     unsafe fn deallocate(&mut self, at: NonNull<u8>, layout: Layout) {
         // SAFETY: as the caller vouches.
         unsafe { self.0.deallocate(at, layout) };
+    }
+}
+
+/// Our heap as the kernel uses it: behind a lock, small pieces from the CPU's cache.
+pub struct CachedHeap<'a> {
+    pub heap: &'a Mutex<OurHeap>,
+    pub cache: HeapCache,
+}
+
+impl Allocator for CachedHeap<'_> {
+    #[inline]
+    fn alloc(&mut self, size: u32, _: MigrateType) -> Option<u64> {
+        let layout = bytes(size);
+        let at = match self.cache.allocate(layout) {
+            Some(at) => at,
+            None => self.cache.refill(&mut self.heap.lock().0, layout)?,
+        };
+        Some(at.as_ptr().expose_provenance() as u64)
+    }
+
+    #[inline]
+    fn free(&mut self, at: u64, size: u32, _: MigrateType) {
+        let at = core::ptr::with_exposed_provenance_mut(at as usize);
+        if let Some(at) = NonNull::new(at) {
+            // SAFETY: a script frees what it allocated, once, with the size that it asked for; there is one heap.
+            unsafe {
+                if !self.cache.deallocate(at, bytes(size)) {
+                    self.cache.deallocate_full(&mut self.heap.lock().0, at, bytes(size));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for CachedHeap<'_> {
+    fn drop(&mut self) {
+        // SAFETY: there is one heap.
+        unsafe { self.cache.drain(&mut self.heap.lock().0) };
     }
 }
 

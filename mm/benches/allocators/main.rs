@@ -11,9 +11,10 @@ mod traces;
 
 use buddy_system_allocator::FrameAllocator;
 use contestants::{
-    Allocator, Blocks, Cached, Locked, Nothing, OurHeap, PeerFrames, Plain, RawHeap, Talc, bytes, pages,
+    Allocator, Blocks, Cached, CachedHeap, Locked, Nothing, OurHeap, PeerFrames, Plain, RawHeap, Talc, bytes,
+    pages,
 };
-use mm::{Buddy, CpuCache, Frame, Zones};
+use mm::{Buddy, CpuCache, Frame, HeapCache, Zones};
 use replay::{Fragmentation, Timed, fragmentation, time};
 use script::{Random, Script};
 use spin::Mutex;
@@ -67,7 +68,8 @@ struct Field {
 
 const PAGE_NAMES: [&str; 7] =
     ["AUTON, CPU cache", "AUTON, buddy", "buddy frames", "buddy heap", "linked list", "talc", "replay alone"];
-const HEAP_NAMES: [&str; 5] = ["AUTON", "buddy heap", "linked list", "talc", "replay alone"];
+const HEAP_NAMES: [&str; 6] =
+    ["AUTON, CPU cache", "AUTON, heap", "buddy heap", "linked list", "talc", "replay alone"];
 
 impl Field {
     fn new() -> Self {
@@ -111,6 +113,7 @@ impl Field {
 
     fn time_bytes(&self, script: &Script, threads: usize) -> Vec<Option<Timed>> {
         vec![
+            Some(time(script, threads, || CachedHeap { heap: &self.ours, cache: HeapCache::new() })),
             Some(time(script, threads, || locked(&self.ours, bytes))),
             Some(time(script, threads, || locked(&self.peer.0, bytes))),
             // It searches a list for each request: with two threads, the traces take minutes.
@@ -261,8 +264,8 @@ fn main() {
     for (name, script) in byte_scripts.iter().filter(|(name, _)| is_wanted(name)) {
         for threads in [1, 2] {
             let rounds: Vec<_> = (0..ROUNDS.min(3)).map(|_| field.time_bytes(script, threads)).collect();
-            print_times(name, threads, &rounds, 1);
+            print_times(name, threads, &rounds, 2);
         }
     }
-    println!("ratio: buddy_system_allocator's heap / AUTON");
+    println!("ratio: buddy_system_allocator's heap / AUTON with CPU cache");
 }
