@@ -1,5 +1,5 @@
 //! Holding growth back, as Linux's `memory.high` does: while a hold is in force, what killable tasks ask for through
-//! [`shortage::alloc`](super::shortage::alloc), and the stacks of the threads that they start, is paced. Together they get at
+//! [`shortage::alloc`], and the stacks of the threads that they start, is paced. Together they get at
 //! most 1/60 of the memory that is available *now* in a second, so that the less there is, the slower it goes.
 //!
 //! Who has to wait sleeps, and can be ended meanwhile. The kernel's own threads never wait here, nor does a request that

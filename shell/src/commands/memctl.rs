@@ -7,7 +7,8 @@
 //! "extfrag_index"}]}`, each an array by order; an index of -1000 says that a request of that order would be served.
 //! `memctl compact`: `{"scanned","isolated","moved","pinned","free_before":[],"free_after":[]}`.
 //! `memctl reclaim`: `{"freed","caches":[{"name","held","asked","freed"}]}`, bytes. `memctl stress`: `{"family","end",
-//! "start_ns","seconds","peak","failures","ooms"}`; it began at `start_ns` after boot.
+//! "start_ns","seconds","peak","failures","ooms"}`; it began at `start_ns` after boot. Without a family:
+//! `{"families":[{"name","summary"}]}`.
 
 use super::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN};
 use crate::json;
@@ -130,25 +131,27 @@ fn status_text(state: &MemoryState) -> String {
         caches.row([String::from(*name), units::bytes(*bytes)]);
     }
     let share = |thousandths: u16| format!("{}.{} %", thousandths / 10, thousandths % 10);
-    let stall = &state.stall;
-    format!(
-        "{zones}\n{caches}\nPressure {}; {} free frames are kept by CPUs.\n\
-         Reclaimed {} of {} asked in {} rounds; {} compactions moved {} pages; out of memory {} times, {} tasks ended.\n\
-         Stalled: some {} of the last 10 s, {} of 60 s; full {} and {}.\n",
-        pressure(state.pressure),
-        state.cached_frames,
-        units::bytes(state.reclaim.freed),
-        units::bytes(state.reclaim.asked),
-        state.reclaim.rounds,
-        state.compactions,
-        state.moved,
-        state.ooms,
-        state.kills,
-        share(stall.some.avg10),
-        share(stall.some.avg60),
-        share(stall.full.avg10),
-        share(stall.full.avg60),
-    )
+    let columns = [
+        ("STALLED", Align::Left),
+        ("LAST 10 S", Align::Right),
+        ("LAST 60 S", Align::Right),
+        ("IN ALL", Align::Right),
+    ];
+    let mut stalls = Table::new(&columns);
+    for (name, stall) in [("some", state.stall.some), ("full", state.stall.full)] {
+        let total = units::short_time(Duration::from_nanos(stall.total_ns));
+        stalls.row([String::from(name), share(stall.avg10), share(stall.avg60), total]);
+    }
+    let (freed, asked) = (units::bytes(state.reclaim.freed), units::bytes(state.reclaim.asked));
+    let lines = [
+        ("Pressure", String::from(pressure(state.pressure))),
+        ("CPU caches", format!("{} free", frames(state.cached_frames))),
+        ("Reclaimed", format!("{freed} of {asked} asked, in {} rounds", state.reclaim.rounds)),
+        ("Compacted", format!("{} times, moved {} pages", state.compactions, state.moved)),
+        ("Out of memory", format!("{} times, {} tasks ended", state.ooms, state.kills)),
+    ];
+    let lines: String = lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
+    format!("{zones}\n{caches}\n{stalls}\n{lines}")
 }
 
 fn status_json(state: &MemoryState) -> String {
@@ -269,7 +272,7 @@ fn compact(context: &mut Context<'_>) -> Result<Next, CommandError> {
 }
 
 fn reclaim(context: &mut Context<'_>) -> Result<Next, CommandError> {
-    let mib: Option<u64> = context.args.number("mib", 1..=1 << 20, "a number of MiB from 1 on")?;
+    let mib: Option<u64> = context.args.number("mib", 1..=1 << 20, "a number of MiB from 1 to 1048576")?;
     let parts = context.system.memory_reclaim(mib.map_or(u64::MAX, |mib| mib << 20));
     let freed = parts.iter().map(|part| part.freed).sum::<u64>();
     if context.args.flag("json") {
@@ -294,10 +297,18 @@ fn reclaim(context: &mut Context<'_>) -> Result<Next, CommandError> {
 
 fn stress(context: &mut Context<'_>) -> Result<Next, CommandError> {
     let seconds: u64 =
-        context.args.number("seconds", 1..=86_400, "a number of seconds up to 86400")?.unwrap_or(60);
+        context.args.number("seconds", 1..=86_400, "a number of seconds from 1 to 86400")?.unwrap_or(60);
     let seed: Option<u64> = context.args.number("seed", .., "a whole number from 0 on")?;
     let request = StressRequest { duration: Duration::from_secs(seconds), seed };
     let Some(family) = context.args.operands.first().cloned() else {
+        if context.args.flag("json") {
+            let text = json::document(|o| {
+                o.objects("families", context.system.stress_families(), |o, (name, summary)| {
+                    o.text("name", name).text("summary", summary);
+                });
+            });
+            return context.print(&text);
+        }
         let mut table = Table::new(&[("FAMILY", Align::Left), ("WHAT IT DOES", Align::Left)]);
         for (name, summary) in context.system.stress_families() {
             table.row([String::from(*name), String::from(*summary)]);

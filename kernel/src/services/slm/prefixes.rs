@@ -2,12 +2,12 @@
 //! short of memory.
 //!
 //! The lock is held while keys and values are copied, so the shrinker only tries it: it may be called by the very
-//! thread that holds it.
+//! thread that holds it. Others are told what the cache held when it was last let go.
 
 use crate::memory::vmalloc::Movable;
 use crate::memory::{frames, shortage};
+use crate::sync::IrqMutex;
 use crate::tasks;
-use core::sync::atomic::{AtomicU64, Ordering};
 use llm::prefix::{PrefixCache, PrefixUsage};
 use mm::Pressure;
 use mm::reclaim::Shrinker;
@@ -33,15 +33,15 @@ impl AsMut<[u8]> for Piece {
 }
 
 static PREFIXES: spin::Mutex<PrefixCache<Piece>> = spin::Mutex::new(PrefixCache::new());
-/// What it held when it was last let go.
-static BYTES: AtomicU64 = AtomicU64::new(0);
+static USAGE: IrqMutex<PrefixUsage> =
+    IrqMutex::new(PrefixUsage { tokens: 0, bytes: 0, limit: 0, evicted: 0 });
 
 /// Runs `act` on the cache. For the model's thread.
 pub fn with<R>(act: impl FnOnce(&mut PrefixCache<Piece>) -> R) -> R {
     loop {
         if let Some(mut cache) = PREFIXES.try_lock() {
             let result = act(&mut cache);
-            BYTES.store(cache.usage().bytes as u64, Ordering::Relaxed);
+            *USAGE.lock() = cache.usage();
             return result;
         }
         tasks::yield_now();
@@ -65,7 +65,7 @@ pub fn clear() {
 
 /// What it holds now.
 pub fn usage() -> PrefixUsage {
-    with(|cache| cache.usage())
+    *USAGE.lock()
 }
 
 /// Bounds the cache, and lets reclaim shrink it. Once.
@@ -83,7 +83,7 @@ impl Shrinker for Prefixes {
     }
 
     fn count(&self) -> u64 {
-        BYTES.load(Ordering::Relaxed)
+        usage().bytes as u64
     }
 
     fn shrink(&self, bytes: u64) -> u64 {
@@ -92,7 +92,7 @@ impl Shrinker for Prefixes {
             // Dropped after the lock is let go: giving memory back waits for other CPUs.
             let Some(mut cache) = PREFIXES.try_lock() else { break };
             let oldest = cache.evict_oldest();
-            BYTES.store(cache.usage().bytes as u64, Ordering::Relaxed);
+            *USAGE.lock() = cache.usage();
             drop(cache);
             let Some(piece) = oldest else { break };
             freed += piece.as_ref().len() as u64;
