@@ -174,9 +174,9 @@ enum EvalCommand {
         /// Leg c: machines at a time.
         #[arg(long, default_value_t = 1)]
         guest_jobs: usize,
-        /// Leg c: leave out the runs with the guard on.
-        #[arg(long)]
-        unguarded: bool,
+        /// Leg c: the guard is off, on, or each seed runs with both.
+        #[arg(long, value_enum, default_value_t = crash::guest::Guard::Both)]
+        guest_guard: crash::guest::Guard,
         /// Leg c: keep the recordings in this folder.
         #[arg(long)]
         save_guest: Option<PathBuf>,
@@ -244,7 +244,7 @@ fn evaluate(command: EvalCommand) -> Result<()> {
         guest_seed,
         guest_families,
         guest_jobs,
-        unguarded,
+        guest_guard,
         save_guest,
         load_guest,
         runs,
@@ -255,7 +255,7 @@ fn evaluate(command: EvalCommand) -> Result<()> {
         first_seed: guest_seed,
         families: guest_families,
         jobs: guest_jobs,
-        guarded: !unguarded,
+        guard: guest_guard,
         save: save_guest,
         load: load_guest,
     };

@@ -16,6 +16,7 @@ use crate::qemu::Machine;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use boot::Task;
+use clap::ValueEnum;
 use recording::FAMILIES;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,17 @@ use std::sync::{Mutex, PoisonError};
 const MEMORY: &str = "256M";
 /// Seconds of a workload. Of a run without an OOM the last 20 are not judged: they are there for its alarms to come true.
 const SECONDS: u64 = 60;
+
+/// With which setting of the guard each seed runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Guard {
+    /// `crashctl auto off`.
+    Off,
+    /// `crashctl auto on`.
+    On,
+    /// One run of each.
+    Both,
+}
 
 /// How leg (c) is to be done.
 #[derive(Debug, Clone)]
@@ -36,8 +48,8 @@ pub struct GuestOptions {
     pub families: Vec<String>,
     /// Machines at a time.
     pub jobs: usize,
-    /// Whether each seed runs with the guard on, too.
-    pub guarded: bool,
+    /// With which setting of the guard.
+    pub guard: Guard,
     /// Where to keep the recordings.
     pub save: Option<PathBuf>,
     /// Recordings to judge instead of booting.
@@ -76,7 +88,11 @@ fn record(options: &GuestOptions) -> Result<Vec<Recording>> {
     // The end-to-end tests' guests would slow these down, and these those.
     let lock = Workspace::find().auton_dir()?.join("guest.lock");
     let _turn = FileLock::acquire(&lock, "running another guest")?;
-    let arms: &[bool] = if options.guarded { &[false, true] } else { &[false] };
+    let arms: &[bool] = match options.guard {
+        Guard::Off => &[false],
+        Guard::On => &[true],
+        Guard::Both => &[false, true],
+    };
     let mut tasks = VecDeque::new();
     let unknown = options.families.iter().find(|name| FAMILIES.iter().all(|(family, _)| family != name));
     if let Some(unknown) = unknown {
