@@ -42,9 +42,9 @@ pub(super) fn forks(run: &Arc<Run>, seed: Option<Random>) -> Result<(), OutOfMem
     let mut random = seed.unwrap_or_else(|| Random::new(uptime_nanos()));
     let each = storm.working_set + STACK_SIZE;
     let rate = storm.pressure * run.room as f64 / each as f64 / storm.life;
-    let (mut children, mut pace, mut due, mut result) = (Vec::<Child>::new(), run.pace(), 0.0, Ok(()));
+    let (mut children, mut pace, mut due) = (Vec::<Child>::new(), run.pace(), 0.0);
     // One that was ended for lack of memory ends the storm.
-    while result.is_ok() && run.goes_on() && run.ooms() == 0 {
+    while run.goes_on() && run.ooms() == 0 {
         let tick = pace.tick();
         children.retain(|child| !child.is_finished());
         due += rate * (tick.seconds / storm.ramp).min(1.0) * tick.step;
@@ -53,9 +53,14 @@ pub(super) fn forks(run: &Arc<Run>, seed: Option<Random>) -> Result<(), OutOfMem
             let life = -storm.life * libm::log(random.between(1e-9, 1.0));
             match fork(run, storm.working_set, life) {
                 Ok(child) => children.push(child),
-                // No more threads: they stay as they are until the time is over.
-                Err(tasks::SpawnError::OutOfMemory(error)) => result = Err(run.refused(error)),
-                Err(_) => break,
+                Err(error) => {
+                    // As `fork` does: refused now, it is tried again later.
+                    if let tasks::SpawnError::OutOfMemory(error) = error {
+                        run.refused(error);
+                    }
+                    due += 1.0;
+                    break;
+                }
             }
         }
         run.holds(children.len() as u64 * each);
@@ -65,7 +70,7 @@ pub(super) fn forks(run: &Arc<Run>, seed: Option<Random>) -> Result<(), OutOfMem
     children.into_iter().for_each(|child| {
         let _ = child.join();
     });
-    result
+    Ok(())
 }
 
 fn fork(run: &Arc<Run>, bytes: u64, life: f64) -> Result<Child, tasks::SpawnError> {
