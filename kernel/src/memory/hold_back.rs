@@ -58,8 +58,9 @@ pub fn hold(duration: Duration) -> bool {
     let now = uptime_nanos();
     let available = available();
     let mut hold = HOLD.lock();
+    // One whose time is over, which nobody has noticed for lack of requests, is a new one.
+    let began = !IN_FORCE.swap(true, Ordering::AcqRel) || now >= hold.until;
     hold.until = now.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-    let began = !IN_FORCE.swap(true, Ordering::AcqRel);
     if began {
         hold.enough = available + frames::stats().total_frames / RECOVERED_PART;
         (hold.looked, hold.allowed) = (now, 0);
@@ -76,7 +77,7 @@ pub fn release() {
 /// The state and the totals.
 pub fn state() -> Held {
     Held {
-        in_force: IN_FORCE.load(Ordering::Acquire),
+        in_force: IN_FORCE.load(Ordering::Acquire) && uptime_nanos() < HOLD.lock().until,
         waiting: WAITING.load(Ordering::Relaxed),
         holds: HOLDS.load(Ordering::Relaxed),
         time: Duration::from_nanos(HELD_NANOS.load(Ordering::Relaxed)),
