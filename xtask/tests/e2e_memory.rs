@@ -219,12 +219,29 @@ fn with_all_memory_taken_the_shell_goes_on() {
             now = status(&mut guest);
         }
         assert!(free_frames(&now) + 4 * MIB_IN_FRAMES >= free, "{append}: {free} frames were free: {now}");
-        assert!(number(&now, "ooms") > 0, "{append}: {now}");
+        // Below the min mark the shell's few needs may be met by what is left in the heap.
+        assert!(number(&now, "ooms") > 0 || append.contains("all"), "{append}: {now}");
         let failures = guest.command("selftest failures", WORKLOAD).unwrap();
         assert!(failures.contains("passed"), "{append}: {failures}");
         assert!(!guest.transcript().contains("PANIC"), "{}", guest.transcript());
         power_off(guest);
     }
+}
+
+/// A command that the heap refuses memory to for good is given up with a sentence; the next one is not.
+#[test]
+fn a_command_without_memory_is_given_up() {
+    let (mut guest, _) = boot(&Machine { append: "panic=exit exhaust=heap".to_owned(), ..small() });
+    for _ in 0..3 {
+        let output = guest.command("selftest exhaust", COMMAND).unwrap();
+        assert!(output.contains("error: there is no memory for this command"), "{output}");
+        assert!(!output.contains("passed") && !output.contains("FAILED"), "{output}");
+        assert!(guest.command("version", COMMAND).unwrap().contains("AUTON"));
+    }
+    // A shutdown, a redraw, a thread: all as before.
+    assert!(guest.command("selftest churn", WORKLOAD).unwrap().contains("passed"));
+    assert!(!guest.transcript().contains("PANIC"), "{}", guest.transcript());
+    power_off(guest);
 }
 
 /// Every heap allocation and every page allocation fails in turn; the log grows and gives way. None of it counts as a

@@ -25,6 +25,8 @@ fn serve() {
 }
 
 extern "C" fn begin_again() -> ! {
+    // Such failures were for the command.
+    memory::heap::end_of_failures();
     crate::log::write_console(
         b"\r\nerror: there is no memory for this command, and none can be freed; it was given up\r\n",
     );

@@ -5,6 +5,7 @@ use crate::arch::time::uptime_nanos;
 use crate::boot;
 use crate::memory::{self, OutOfMemory, direct, frames};
 use crate::tasks::{self, Options};
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::alloc::Layout;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +23,11 @@ type Take = fn(usize, MigrateType) -> Result<Block, OutOfMemory>;
 /// Takes all that ordinary requests may have, so that the kernel goes on by what lies below the min mark; with
 /// `exhaust=all` on the command line all frames, and what is free in the heap. The heap's reserve for those who cannot
 /// wait is beyond reach. A thread that nobody may end holds it for a while; this returns when all is taken.
+///
+/// With `exhaust=heap` the heap refuses the calling thread everything: what it does is given up.
 pub fn start() -> Outcome {
     let take: Take = match boot::option("exhaust") {
+        Some("heap") => return refused_by_the_heap(),
         Some("all") => frames::alloc_emergency,
         _ => frames::alloc,
     };
@@ -43,6 +47,15 @@ pub fn start() -> Outcome {
         (before - left.min(before)) >> 20,
         HOLD_NANOS / 1_000_000_000,
         left >> 10
+    ))
+}
+
+fn refused_by_the_heap() -> Outcome {
+    memory::heap::inject_failures(0, u64::MAX);
+    let one = core::hint::black_box(Box::new(7u64));
+    Err(alloc::format!(
+        "the heap has refused {} attempts, and then given {one}",
+        memory::heap::end_of_failures()
     ))
 }
 
