@@ -276,6 +276,20 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_survived_wherever_it_is() {
+        let good = Recording { samples: recording().samples[..3].to_vec(), ..recording() }.to_csv();
+        for at in 0..good.len() {
+            for damage in ["", "-", "=", ",", "\n", "99999999999999999999", "NaN", "ä"] {
+                let damaged = format!("{}{damage}{}", &good[..at], &good[at + 1..]);
+                if let Ok(read) = Recording::from_csv(&damaged) {
+                    // Whatever was read can be judged.
+                    assert!(read.run().samples.len() <= read.samples.len());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_recording_is_refused_with_a_reason() {
         let good = recording().to_csv();
         let wrong = |from: &str, to: &str| {
