@@ -4,7 +4,9 @@
 //! page says under principle 2; it goes when the engine is dropped), and times the SIMD variants on real
 //! weight rows. A generation feeds the prompt and the *record* (tokens that the answer must begin with), then samples.
 //! Keys and values of a prefix shared with the call before are reused; those of earlier calls, where the caller keeps
-//! them in a [`PrefixCache`].
+//! them in a [`PrefixCache`](crate::prefix::PrefixCache).
+
+mod reuse;
 
 use crate::clock::Clock;
 use crate::gguf::Gguf;
@@ -16,7 +18,6 @@ use crate::model::matrix::Compute;
 use crate::model::{BATCH, Llama};
 use crate::parallel::Parallel;
 use crate::pool::{Pool, PoolFull, PoolUsage, Purpose};
-use crate::prefix::{CHUNK, PrefixCache};
 pub use crate::sample::Sampling;
 use crate::sample::{Candidate, PENALTY_WINDOW, SplitMix64, penalise, sample};
 pub use crate::simd::Variant;
@@ -333,53 +334,6 @@ impl<'p> Engine<'p> {
         }
         done.decode_ns = self.clock.now_ns().saturating_sub(prefilled);
         Ok(done)
-    }
-
-    /// Brings back keys and values of the beginning of `prompt` that `prefixes` knows, beyond what the call before left.
-    /// Before [`generate`](Self::generate), with the tokens of prompt and record.
-    pub fn recall<S: AsRef<[u8]> + AsMut<[u8]>>(&mut self, prompt: &[u32], prefixes: &mut PrefixCache<S>) {
-        let live = self.live(prompt);
-        let bytes = CHUNK * self.bytes_per_position();
-        let mut walk = prefixes.walk();
-        for (chunk, start) in prompt.chunks_exact(CHUNK).zip((0..).step_by(CHUNK)) {
-            let end = start + CHUNK;
-            let Some(known) = walk.step(chunk).filter(|known| known.len() >= bytes) else { return };
-            if end > live {
-                let Some(history) = self.history.get_mut(start..end) else { return };
-                history.copy_from_slice(chunk);
-                self.model.cache().copy_in(start..end, known);
-                self.cached = end;
-            }
-        }
-    }
-
-    /// Copies keys and values of `prompt` to `prefixes`, as far as they were computed. After
-    /// [`generate`](Self::generate), with the same tokens. `allocate` gives memory of at least so many bytes, or none.
-    pub fn remember<S: AsRef<[u8]> + AsMut<[u8]>>(
-        &mut self,
-        prompt: &[u32],
-        prefixes: &mut PrefixCache<S>,
-        allocate: &mut dyn FnMut(usize) -> Option<S>,
-    ) {
-        let live = self.live(prompt);
-        let bytes = CHUNK * self.bytes_per_position();
-        let mut walk = prefixes.walk();
-        for (chunk, start) in prompt[..live].chunks_exact(CHUNK).zip((0..).step_by(CHUNK)) {
-            if walk.step(chunk).is_none() {
-                let Some(out) = walk.add(chunk, bytes, allocate) else { return };
-                self.model.cache().copy_out(start..start + CHUNK, out);
-            }
-        }
-    }
-
-    /// How many of these tokens are in the cache of the model, from the first one on.
-    fn live(&self, tokens: &[u32]) -> usize {
-        tokens.iter().zip(&self.history[..self.cached]).take_while(|(a, b)| a == b).count()
-    }
-
-    /// Bytes of keys and values of one position.
-    pub fn bytes_per_position(&self) -> usize {
-        bytes_per_position(&self.info.config, self.kv)
     }
 
     /// Runs a batch behind what is cached; `false`, and nothing more in the cache, where `go_on` said no.
