@@ -98,11 +98,11 @@ fn stack_of(order: usize, kind: MigrateType) -> Option<usize> {
 }
 
 impl CpuCache {
-    /// An empty cache for a machine with this many frames. The batch is a 1024th of memory, but at most
+    /// An empty cache for a machine with this many frames. The batch is a 2048th of memory, but at most
     /// [`MAX_BATCH`] frames (Linux: a 4096th, up to 64); the cache holds up to two batches of each order and type.
     #[must_use]
     pub const fn new(total_frames: u64) -> Self {
-        let share = total_frames / 1024;
+        let share = total_frames / 2048;
         let batch = if share > MAX_BATCH as u64 {
             MAX_BATCH
         } else if share == 0 {

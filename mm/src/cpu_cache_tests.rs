@@ -91,7 +91,7 @@ fn a_foreign_frame_is_found_when_drained_and_harms_no_other() {
 
 #[test]
 fn the_batch_follows_memory() {
-    for (frames, batch) in [(0, 1), (4096, 4), (1 << 14, 16), (1 << 18, 32), (u64::MAX, 32)] {
+    for (frames, batch) in [(0, 1), (4096, 2), (1 << 14, 8), (1 << 18, 32), (u64::MAX, 32)] {
         assert_eq!(CpuCache::new(frames).batch, batch);
     }
 }
