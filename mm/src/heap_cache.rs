@@ -38,10 +38,13 @@ fn layout_of(class: usize) -> Layout {
 
 /// A stack of free pieces for each small size, for one CPU.
 ///
-/// As with [`CpuCache`](crate::CpuCache), there is no lock in it: the kernel keeps one per CPU and uses it with interrupts
+/// As with [`CpuCache`](crate::CpuCache), there is no lock in it: each CPU has one and uses it with interrupts
 /// off; only [`refill`](Self::refill), [`deallocate_full`](Self::deallocate_full) and [`drain`](Self::drain) need the heap's
 /// lock. What it holds is allocated as far as the [`Heap`] knows, so drain before [`Heap::trim`]. A piece may be
 /// allocated through one cache and freed through another, or by the heap itself; but all caches are of one heap.
+///
+/// Not in the kernel yet: [`refill`](Self::refill) hoards the last pieces of a heap that can't grow, so who uses it drains
+/// every CPU's cache before an allocation fails.
 pub struct HeapCache {
     stacks: [Stack; CLASSES],
 }

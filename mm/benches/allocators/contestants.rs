@@ -162,7 +162,7 @@ impl RawHeap for OurHeap {
     }
 }
 
-/// Our heap as the kernel uses it: behind a lock, small pieces from the CPU's cache.
+/// Our heap behind a lock, small pieces from the CPU's cache: not in the kernel yet.
 pub struct CachedHeap<'a> {
     pub heap: &'a Mutex<OurHeap>,
     pub cache: HeapCache,

@@ -25,7 +25,7 @@ pub trait Mover {
     fn migrate(&mut self, from: u64, to: u64) -> Result<(), Pinned>;
 }
 
-/// Frames to be moved, and where to. Give it to [`Compactor::settle`], or the frames reserved for it are lost.
+/// Frames to be moved, and where to. Give it to [`Compactor::settle`](super::Compactor::settle), or the frames reserved for it are lost.
 #[must_use = "give the plan to Compactor::settle: it holds frames"]
 #[derive(Debug)]
 pub struct Plan {
