@@ -4,7 +4,9 @@
 //!
 //! Who has to wait sleeps, and can be ended meanwhile. The kernel's own threads never wait here, nor does a request that
 //! cannot wait, and nobody is kept from freeing. A hold is no stall in the sense of PSI: nobody looks for memory, there is
-//! some. It ends when memory is back, or by time; only a new [`hold`] renews it.
+//! some. It ends when memory is back. When its time is over and nobody renews it by a new [`hold`], it lets go step by step:
+//! a program that grows on does so faster and faster, but slowly enough to be foreseen again, and one that had nearly all
+//! it wanted is no longer kept from it.
 
 use super::{frames, shortage};
 use crate::arch::time::uptime_nanos;
@@ -16,6 +18,9 @@ use mm::FRAME_SIZE;
 
 /// In a second this part of what is available may be taken.
 const PART: u64 = 60;
+/// After its time a hold allows twice as much with each of these steps, until it would allow more than `LOOSEST`.
+const EASE_NANOS: u64 = 3_000_000_000;
+const LOOSEST: u64 = 4;
 /// A hold ends when this part of all memory has come back.
 const RECOVERED_PART: u64 = 50;
 /// What is available is looked at this often.
@@ -30,7 +35,7 @@ static HELD_NANOS: AtomicU64 = AtomicU64::new(0);
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
 struct Hold {
-    /// When it ends by itself.
+    /// When it begins to let go.
     until: u64,
     /// Pages available at which it ends.
     enough: u64,
@@ -53,13 +58,13 @@ pub struct Held {
     pub time: Duration,
 }
 
-/// Begins a hold, or renews the one in force, for this long at most. Returns whether it began.
+/// Begins a hold, or renews the one in force, for this long, after which it lets go. Returns whether it began.
 pub fn hold(duration: Duration) -> bool {
     let now = uptime_nanos();
     let available = available();
     let mut hold = HOLD.lock();
     // One whose time is over, which nobody has noticed for lack of requests, is a new one.
-    let began = !IN_FORCE.swap(true, Ordering::AcqRel) || now >= hold.until;
+    let began = !IN_FORCE.swap(true, Ordering::AcqRel) || hold.part(now).is_none();
     hold.until = now.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     if began {
         hold.enough = available + frames::stats().total_frames / RECOVERED_PART;
@@ -77,7 +82,7 @@ pub fn release() {
 /// The state and the totals.
 pub fn state() -> Held {
     Held {
-        in_force: IN_FORCE.load(Ordering::Acquire) && uptime_nanos() < HOLD.lock().until,
+        in_force: IN_FORCE.load(Ordering::Acquire) && HOLD.lock().part(uptime_nanos()).is_some(),
         waiting: WAITING.load(Ordering::Relaxed),
         holds: HOLDS.load(Ordering::Relaxed),
         time: Duration::from_nanos(HELD_NANOS.load(Ordering::Relaxed)),
@@ -114,12 +119,13 @@ fn may_take(pages: u64) -> bool {
     if !IN_FORCE.load(Ordering::Acquire) {
         return true;
     }
-    if now >= hold.until || available.is_some_and(|available| available >= hold.enough) {
+    let Some(part) = hold.part(now).filter(|_| available.is_none_or(|available| available < hold.enough))
+    else {
         IN_FORCE.store(false, Ordering::Release);
         return true;
-    }
+    };
     if let Some(available) = available {
-        hold.fill(now, available);
+        hold.fill(now, available / part);
     }
     let allowed = hold.allowed > 0;
     if allowed {
@@ -129,9 +135,18 @@ fn may_take(pages: u64) -> bool {
 }
 
 impl Hold {
-    /// Allows what has become due; at most a quarter of a second's worth is saved up.
-    fn fill(&mut self, now: u64, available: u64) {
-        let a_second = available.saturating_mul(1_000_000) / PART;
+    /// In a second this part of what is available may be taken now; `None` when the hold is over.
+    fn part(&self, now: u64) -> Option<u64> {
+        let steps = match now.checked_sub(self.until) {
+            Some(late) => late / EASE_NANOS + 1,
+            None => 0,
+        };
+        PART.checked_shr(u32::try_from(steps).unwrap_or(u32::MAX)).filter(|&part| part >= LOOSEST)
+    }
+
+    /// Allows what has become due of `pages` a second; at most a quarter of a second's worth is saved up.
+    fn fill(&mut self, now: u64, pages: u64) {
+        let a_second = pages.saturating_mul(1_000_000);
         let passed = now.saturating_sub(self.looked).min(SECOND / 4);
         let due = u128::from(a_second) * u128::from(passed) / u128::from(SECOND);
         let most = i64::try_from(a_second / 4).unwrap_or(i64::MAX);
