@@ -293,6 +293,8 @@ pub enum StressError {
 pub struct CrashState {
     /// What it says; `None` before its first sample.
     pub assessment: Option<ai_insights::crash_predictor::Assessment>,
+    /// What drives it, largest first.
+    pub factors: [ai_insights::crash_predictor::Factor; ai_insights::crash_predictor::FACTORS],
     /// The threshold.
     pub threshold: f32,
     /// Who acts.

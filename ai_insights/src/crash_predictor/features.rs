@@ -42,7 +42,8 @@ pub const SIGN: [i8; FEATURES] = [-1, -1, -1, 1, -1, 1, -1, 1, 0, -1, 1, 0, -1, 
 
 /// What the features are on a machine where nothing happens; factors are told by the difference to it.
 pub const CALM: [f32; FEATURES] = [
-    FAR_S, FAR_S, FAR_S, 0.0, FAR_S, 0.0, FAR_S, 0.0, 0.0, FAR_S, 0.0, 0.0, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    FAR_S, FAR_S, FAR_S, 0.0, FAR_S, 0.0, FAR_S, 0.0, 0.0, FAR_S, 0.0, 0.0, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0,
+    0.0, 0.0, 0.0,
 ];
 
 /// A time to exhaustion beyond this is as good as never.
@@ -131,9 +132,8 @@ impl Features {
         if self.last.is_some_and(|last| sample.t_ns <= last.t_ns) {
             return false;
         }
-        let unknown = |last: &Sample| {
-            sample.t_ns - last.t_ns > 5_000_000_000 || sample.total_pages != last.total_pages
-        };
+        let unknown =
+            |last: &Sample| sample.t_ns - last.t_ns > 5_000_000_000 || sample.total_pages != last.total_pages;
         if self.last.as_ref().is_some_and(unknown) {
             *self = Features::new();
         }
@@ -196,9 +196,8 @@ impl Features {
         for (lag, at) in LAGS.iter().zip(&mut self.lagging) {
             for (back, at) in [lag.0, lag.1].iter().zip(at) {
                 *at = (*at).max(self.count.saturating_sub(RING as u32));
-                let old_enough = |number: u32| {
-                    now.wrapping_sub(self.points[number as usize % RING].0) + 51 >= *back
-                };
+                let old_enough =
+                    |number: u32| now.wrapping_sub(self.points[number as usize % RING].0) + 51 >= *back;
                 while *at < number && old_enough(*at + 1) {
                     *at += 1;
                 }
@@ -337,7 +336,8 @@ mod tests {
 
     #[test]
     fn a_fall_that_slows_down_is_seen_to() {
-        let features = run((0..=120).map(|tick| 90_000 - (60_000.0 * (1.0 - (-(tick as f64) / 30.0).exp())) as u64));
+        let features =
+            run((0..=120).map(|tick| 90_000 - (60_000.0 * (1.0 - (-(tick as f64) / 30.0).exp())) as u64));
         assert!(features.values()[19] < 0.5, "{:?}", features.values());
     }
 

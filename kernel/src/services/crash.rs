@@ -196,6 +196,7 @@ pub fn state() -> CrashState {
     let samples = state.predictor.samples();
     CrashState {
         assessment: state.predictor.last().copied(),
+        factors: state.predictor.factors(),
         threshold: state.predictor.threshold(),
         mode: state.guard.mode(),
         total_pages,

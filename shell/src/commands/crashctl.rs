@@ -244,7 +244,7 @@ fn status_text(state: &CrashState) -> String {
         &format!("Last {span:4.1} s    {}\n", Sparkline(state.free_pages.iter().map(|&pages| pages as f64)));
     if a.risk > Risk::Normal {
         let mut table = Table::new(&[("FACTOR", Align::Left), ("LOG-ODDS", Align::Right)]);
-        for factor in a.factors.iter().filter(|factor| !factor.name.is_empty()) {
+        for factor in state.factors.iter().filter(|factor| !factor.name.is_empty()) {
             table.row([factor.name.into(), format!("{:+.2}", factor.contribution)]);
         }
         text += &format!("\n{table}");
@@ -264,8 +264,7 @@ fn status_json(state: &CrashState) -> String {
             }),
             None => o.null("seconds_to_oom"),
         };
-        let factors =
-            state.assessment.iter().flat_map(|a| a.factors).filter(|factor| !factor.name.is_empty());
+        let factors = state.factors.iter().filter(|factor| !factor.name.is_empty());
         o.objects("factors", factors, |o, factor| {
             o.text("name", factor.name).decimal("contribution", f64::from(factor.contribution));
         });

@@ -168,6 +168,7 @@ impl System for Machine {
         }
         CrashState {
             assessment,
+            factors: predictor.factors(),
             threshold: *self.threshold.borrow(),
             mode: *self.mode.borrow(),
             total_pages: 60_000,

@@ -36,7 +36,8 @@ pub struct Bag {
 /// Fits trees. Deterministic.
 pub fn fit(bags: &[Bag]) -> Vec<Tree> {
     let moments: Vec<&[f32; FEATURES]> = bags.iter().flat_map(|bag| &bag.moments).collect();
-    let bounds: Vec<Vec<f32>> = (0..FEATURES).map(|f| quantiles(moments.iter().map(|m| m[f]).collect())).collect();
+    let bounds: Vec<Vec<f32>> =
+        (0..FEATURES).map(|f| quantiles(moments.iter().map(|m| m[f]).collect())).collect();
     let binned: Vec<Vec<u8>> = (0..FEATURES)
         .map(|f| moments.iter().map(|m| bounds[f].partition_point(|b| m[f] > *b) as u8).collect())
         .collect();
@@ -52,7 +53,8 @@ pub fn fit(bags: &[Bag]) -> Vec<Tree> {
             first = here.end;
         }
         let asked: Vec<usize> = (0..FEATURES).filter(|_| random.below(20) < ASKED_OF_20).collect();
-        let growing = Growing { binned: &binned, bounds: &bounds, pull: &pull, weight: &weight, asked: &asked };
+        let growing =
+            Growing { binned: &binned, bounds: &bounds, pull: &pull, weight: &weight, asked: &asked };
         let tree = growing.grow();
         for (score, moment) in scores.iter_mut().zip(&moments) {
             *score += f64::from(tree.answer(moment));
@@ -96,11 +98,19 @@ struct Sum {
 
 impl Sum {
     fn plus(self, other: Sum) -> Sum {
-        Sum { pull: self.pull + other.pull, weight: self.weight + other.weight, moments: self.moments + other.moments }
+        Sum {
+            pull: self.pull + other.pull,
+            weight: self.weight + other.weight,
+            moments: self.moments + other.moments,
+        }
     }
 
     fn minus(self, other: Sum) -> Sum {
-        Sum { pull: self.pull - other.pull, weight: self.weight - other.weight, moments: self.moments - other.moments }
+        Sum {
+            pull: self.pull - other.pull,
+            weight: self.weight - other.weight,
+            moments: self.moments - other.moments,
+        }
     }
 
     fn leaf(self, within: (f64, f64)) -> f64 {
@@ -127,7 +137,8 @@ struct Growing<'a> {
 
 impl Growing<'_> {
     fn grow(&self) -> Tree {
-        let mut tree = Tree { feature: [0; LEAVES - 1], bound: [f32::INFINITY; LEAVES - 1], leaf: [0.0; LEAVES] };
+        let mut tree =
+            Tree { feature: [0; LEAVES - 1], bound: [f32::INFINITY; LEAVES - 1], leaf: [0.0; LEAVES] };
         let all: Vec<u32> = (0..self.pull.len() as u32).collect();
         self.divide(&mut tree, 0, 0, all, (f64::NEG_INFINITY, f64::INFINITY));
         tree
@@ -146,7 +157,8 @@ impl Growing<'_> {
         if let Some((feature, bin, answers)) = self.best(&left, sum, within) {
             tree.feature[at] = feature as u8;
             tree.bound[at] = self.bounds[feature][bin];
-            (left, right) = left.into_iter().partition(|row| usize::from(self.binned[feature][*row as usize]) <= bin);
+            (left, right) =
+                left.into_iter().partition(|row| usize::from(self.binned[feature][*row as usize]) <= bin);
             let middle = (answers.0 + answers.1) / 2.0;
             match SIGN[feature] {
                 1 => (no.1, yes.0) = (middle, middle),

@@ -12,7 +12,7 @@ use std::ops::Neg;
 /// A warning must come this long before; a moment more, for the samples are not exact.
 const LEAD_NS: u64 = 5 * SECOND + SECOND / 5;
 /// Alarms that come earlier than this before an OOM are not asked for.
-const EARLIEST_NS: u64 = 25 * SECOND;
+const EARLIEST_NS: u64 = 12 * SECOND;
 /// False alarms weigh this much more than misses.
 const CALM_WEIGHT: f64 = 2.0;
 /// Both kinds of machine, and both outcomes, have this weight in all.
@@ -66,13 +66,17 @@ impl Prepared<'_> {
         let mut before = self.run.start_ns;
         for oom in ooms {
             if self.run.is_late(*oom) {
-                let moments = bag(oom.saturating_sub(EARLIEST_NS).max(before), oom.saturating_sub(LEAD_NS), 1);
+                let moments =
+                    bag(oom.saturating_sub(EARLIEST_NS).max(before), oom.saturating_sub(LEAD_NS), 1);
                 bags.push(Bag { moments, happened: true, weight: 1.0 });
             }
             before = *oom;
         }
         // What is left of a run that had its OOM says less than a run that never had one.
-        for moments in [bag(0, first.saturating_sub(40 * SECOND), stride), bag(last + 6 * SECOND, u64::MAX, 1)] {
+        for moments in [
+            bag(0, first.saturating_sub(HORIZON_NS + 2 * SECOND), stride),
+            bag(last + 6 * SECOND, u64::MAX, 1),
+        ] {
             if moments.len() > 30 {
                 bags.push(Bag { moments, happened: false, weight: 0.25 });
             }
@@ -119,7 +123,8 @@ pub fn leave_one_out(runs: &[Prepared]) -> LeftOut {
         .collect();
     let (scale, bias, base_rate) = calibrate(runs, &trees);
     let mut left_out = LeftOut { fits: BTreeMap::new(), scale, bias, base_rate };
-    left_out.fits = trees.iter().map(|(family, trees)| (family.clone(), left_out.calibrated(trees))).collect();
+    left_out.fits =
+        trees.iter().map(|(family, trees)| (family.clone(), left_out.calibrated(trees))).collect();
     left_out
 }
 
@@ -165,7 +170,8 @@ fn scaled(trees: &[Tree], scale: f32) -> Vec<Tree> {
 /// What comes out of the trees ranks; a logistic regression on it, over all moments of runs whose family was left out, makes a
 /// probability of it (Platt, 1999). Returns scale, shift, and the share of moments with an OOM within the horizon.
 fn calibrate(runs: &[Prepared], left_out: &BTreeMap<String, Vec<Tree>>) -> (f32, f32, f32) {
-    let kinds = [true, false].map(|kind| runs.iter().filter(|r| r.run.simulated == kind).count().max(1) as f64);
+    let kinds =
+        [true, false].map(|kind| runs.iter().filter(|r| r.run.simulated == kind).count().max(1) as f64);
     let mut points = Vec::new();
     for run in runs {
         let weight = 1.0 / kinds[usize::from(!run.run.simulated)] / run.moments.len().max(1) as f64;
@@ -195,8 +201,7 @@ fn calibrate(runs: &[Prepared], left_out: &BTreeMap<String, Vec<Tree>>) -> (f32,
             h = [h[0] + curve * score * score, h[1] + curve * score, h[2] + curve];
         }
         let determinant = h[0] * h[2] - h[1] * h[1];
-        let mut step =
-            [(h[2] * g[0] - h[1] * g[1]) / determinant, (h[0] * g[1] - h[1] * g[0]) / determinant];
+        let mut step = [(h[2] * g[0] - h[1] * g[1]) / determinant, (h[0] * g[1] - h[1] * g[0]) / determinant];
         let now = loss(scale, shift);
         for _ in 0..20 {
             if loss(scale + step[0], shift + step[1]) <= now {
@@ -289,7 +294,11 @@ pub fn source(fit: &Coefficients, runs: &[Run]) -> String {
         let _ = writeln!(text, "//! - {i}, {name}: {n}");
     }
     text += "\nuse super::model::{Coefficients, Tree};\n\nconst NEVER: f32 = f32::INFINITY;\n\n/// The fitted model.\n#[rustfmt::skip]\n";
-    let _ = writeln!(text, "pub const FITTED: Coefficients = Coefficients {{\n    bias: {:.4},\n    trees: &[", fit.bias);
+    let _ = writeln!(
+        text,
+        "pub const FITTED: Coefficients = Coefficients {{\n    bias: {:.4},\n    trees: &[",
+        fit.bias
+    );
     for tree in fit.trees {
         let bounds: Vec<String> = tree
             .bound

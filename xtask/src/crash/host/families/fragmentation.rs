@@ -43,7 +43,8 @@ impl Fragmentation {
 
     fn small(&mut self, machine: &mut Machine) -> bool {
         let order = [0, 0, 0, 0, 0, 1, 1, 2, 2, 3][machine.random.below(10)];
-        let kind = if machine.random.chance(self.movable) { MigrateType::Movable } else { MigrateType::Unmovable };
+        let kind =
+            if machine.random.chance(self.movable) { MigrateType::Movable } else { MigrateType::Unmovable };
         match machine.take(order, kind, true) {
             Take::Got(id) => {
                 // What leaks is never found again: not to be given back, and not when the program counts what it holds.
