@@ -178,6 +178,23 @@ fn a_hold_is_not_renewed_once_memory_is_back() {
 }
 
 #[test]
+fn a_fall_that_a_hold_broke_is_held_again_without_an_alarm_for_half_a_minute() {
+    for (later, seconds_left, expected) in [(20, 50.0, true), (31, 50.0, false), (20, 70.0, false)] {
+        let mut guard = guard(Mode::On);
+        // Held at 4,000 pages; then they come back.
+        assert_eq!(held(&mut guard, 3, 1, |tick| if tick < 15 { 4_000 } else { 6_000 }).len(), 1);
+        let (mut sample, mut assessment) = only_holding((2 + later) * SECOND);
+        assessment.probability = 0.01;
+        assessment.seconds_to_oom =
+            Some(Interval { low: seconds_left, mid: seconds_left, high: seconds_left });
+        assert_eq!(guard.decide(&assessment, &sample, 0.5, 0), Decision::Nothing(Why::Calm), "not below it");
+        sample.free_pages = 3_999;
+        let again = guard.decide(&assessment, &sample, 0.5, 0) == Decision::Act(Action::HoldBack);
+        assert_eq!(again, expected, "{later} s later, {seconds_left} s left");
+    }
+}
+
+#[test]
 fn with_little_time_left_it_holds_before_it_reclaims() {
     let mut guard = guard(Mode::On);
     let mut actions = Vec::new();

@@ -15,7 +15,7 @@
 //! The classic rule is Linux's low watermark: act when free pages are below 5/4 of the reserve. It never holds growth back.
 
 use super::assessment::Assessment;
-use super::hold::Hold;
+use super::hold::{Broken, Hold};
 use super::sample::Sample;
 
 /// The shortest cooldown.
@@ -155,6 +155,7 @@ pub struct Guard {
     last_action: Option<(u64, Action)>,
     holding: bool,
     hold: Option<Hold>,
+    broken: Option<Broken>,
     judged: Option<Before>,
     /// Counters about one cooldown ago.
     earlier: Option<Sample>,
@@ -173,6 +174,7 @@ impl Guard {
             last_action: None,
             holding: true,
             hold: None,
+            broken: None,
             judged: None,
             earlier: None,
             earlier_next: None,
@@ -206,13 +208,14 @@ impl Guard {
         self.mode = mode;
         self.worse_in_a_row = 0;
         self.judged = None;
-        self.hold = None;
+        (self.hold, self.broken) = (None, None);
     }
 
     /// Whether growth may be held back; it may, unless this says otherwise. A hold in force is not renewed then.
     pub fn set_holding(&mut self, holding: bool) {
         self.holding = holding;
         self.hold = self.hold.filter(|_| holding);
+        self.broken = self.broken.filter(|_| holding);
     }
 
     /// Whether a hold of the guard's is in force, as far as it knows: one that is over lets go step by step.
@@ -240,7 +243,8 @@ impl Guard {
         self.score.over_budget += u64::from(!in_time);
         let learned = valid && in_time && self.mode != Mode::Classic;
         self.let_go(now);
-        let renew = learned && self.hold.is_some_and(|hold| hold.is_due(now));
+        let relapse = self.hold.is_none() && self.broken.is_some_and(|broken| broken.is_back(a, now));
+        let renew = learned && (relapse || self.hold.is_some_and(|hold| hold.is_due(now)));
         let danger = if learned { a.probability >= threshold } else { below_low_watermark(now) };
         if !danger && !renew {
             return Decision::Nothing(Why::Calm);
@@ -301,6 +305,7 @@ impl Guard {
     fn let_go(&mut self, now: &Sample) {
         let Some(hold) = self.hold.filter(|hold| hold.is_over(now)) else { return };
         self.hold = None;
+        self.broken = hold.broken(now);
         if let Some((t_ns, _)) = &mut self.last_action {
             *t_ns = (*t_ns).max(hold.until_ns().min(now.t_ns));
         }
@@ -353,7 +358,7 @@ impl Guard {
         if self.worse_in_a_row >= PATIENCE && self.mode == Mode::On {
             self.mode = Mode::Classic;
             self.worse_in_a_row = 0;
-            self.hold = None;
+            (self.hold, self.broken) = (None, None);
             self.score.watchdog += 1;
         }
     }

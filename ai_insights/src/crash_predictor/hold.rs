@@ -4,7 +4,11 @@
 //! A hold is in force for [`HOLD_NS`] and is renewed from half of that on, whatever the probability, until available memory
 //! (free and reclaimable) is 1/50 of all memory above where it began; for 60 s in a row at most. Then nobody
 //! renews it, and it lets go.
+//!
+//! A fall that a hold broke looks survived to the predictor, which fears the next one less. So within 30 s after memory came
+//! back, a fall on a course to its end (a minute at most) below where the hold began begins the next one, alarm or not.
 
+use super::assessment::Assessment;
 use super::sample::Sample;
 
 /// A hold that is not renewed begins to let go after this time.
@@ -13,12 +17,18 @@ pub const HOLD_NS: u64 = 6_000_000_000;
 const LONGEST_NS: u64 = 60_000_000_000;
 /// This part of all memory has to come back.
 const RECOVERED_PART: u64 = 50;
+/// For so long a hold that ended because memory came back is remembered.
+const RELAPSE_NS: u64 = 30_000_000_000;
+/// A course that ends within this time is a relapse.
+const RELAPSE_S: f32 = 60.0;
 
 /// A hold in force.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hold {
     since_ns: u64,
     until_ns: u64,
+    /// Pages available when it began.
+    level: u64,
     /// Pages available at which it begins to let go.
     enough: u64,
 }
@@ -28,6 +38,7 @@ impl Hold {
         Hold {
             since_ns: now.t_ns,
             until_ns: now.t_ns.saturating_add(HOLD_NS),
+            level: available(now),
             enough: available(now).saturating_add(now.total_pages / RECOVERED_PART),
         }
     }
@@ -42,6 +53,11 @@ impl Hold {
         now.t_ns >= self.until_ns || available(now) >= self.enough
     }
 
+    /// What is remembered of a hold that is over: where it began, if memory came back.
+    pub(super) fn broken(&self, now: &Sample) -> Option<Broken> {
+        (available(now) >= self.enough).then_some(Broken { ended_ns: now.t_ns, level: self.level })
+    }
+
     /// To be renewed now, if that does not make it too long.
     pub(super) fn is_due(&self, now: &Sample) -> bool {
         now.t_ns.saturating_add(HOLD_NS / 2) >= self.until_ns
@@ -50,6 +66,22 @@ impl Hold {
 
     pub(super) fn renew(&mut self, now: &Sample) {
         self.until_ns = now.t_ns.saturating_add(HOLD_NS);
+    }
+}
+
+/// A fall that a hold broke.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Broken {
+    ended_ns: u64,
+    level: u64,
+}
+
+impl Broken {
+    /// Memory falls as before.
+    pub(super) fn is_back(&self, a: &Assessment, now: &Sample) -> bool {
+        now.t_ns <= self.ended_ns.saturating_add(RELAPSE_NS)
+            && available(now) < self.level
+            && a.seconds_to_oom.is_some_and(|s| s.mid < RELAPSE_S)
     }
 }
 
