@@ -72,10 +72,12 @@ impl Prepared<'_> {
             }
             before = *oom;
         }
-        // What is left of a run that had its OOM says less than a run that never had one.
-        for moments in
-            [bag(0, first.saturating_sub(40 * SECOND), stride), bag(last + 6 * SECOND, u64::MAX, 1)]
-        {
+        // What lies farther off than the horizon is no matter for an alarm yet. What is left of a run that had its OOM says less
+        // than a run that never had one.
+        for moments in [
+            bag(0, first.saturating_sub(HORIZON_NS + 2 * SECOND), stride),
+            bag(last + 6 * SECOND, u64::MAX, 1),
+        ] {
             if moments.len() > 30 {
                 bags.push(Bag { moments, happened: false, weight: 0.25 });
             }
