@@ -45,7 +45,7 @@ pub use coefficients::FITTED;
 pub use features::{CALM, FEATURES, Features, NAMES, SIGN};
 pub use guard::{Action, Decision, Done, Guard, GuardScore, Mode, Why};
 pub use hold::HOLD_NS;
-pub use model::{Coefficients, DEPTH, LEAVES, Model, Tree};
+pub use model::{Coefficients, DEPTH, LEAVES, Model, Ranks, Tree, ranks, sum};
 pub use sample::Sample;
 pub use score::{Outcome, RECORDS, Record, Resolved, Score};
 

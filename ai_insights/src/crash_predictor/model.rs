@@ -21,27 +21,77 @@ pub const DEPTH: usize = 3;
 /// Leaves of a tree.
 pub const LEAVES: usize = 1 << DEPTH;
 
-/// A complete binary tree of depth [`DEPTH`]. Question `i` is followed by `2i + 1` (no) or `2i + 2` (yes).
+/// Parts of a unit of log-odds that leaves are counted in.
+const PARTS: f32 = 65_536.0;
+
+/// A complete binary tree of depth [`DEPTH`]. Question `i` is followed by `2i + 1` (no) or `2i + 2` (yes). All in integers: an emulated
+/// processor compares them several times as fast as floats.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tree {
     /// Which feature is asked for; an index below [`FEATURES`].
     pub feature: [u8; LEAVES - 1],
-    /// Is it above this? Infinity is always answered with no.
-    pub bound: [f32; LEAVES - 1],
-    /// Log-odds that the leaves add.
-    pub leaf: [f32; LEAVES],
+    /// Is it above this? By [`rank`].
+    bound: [i32; LEAVES - 1],
+    /// Log-odds that the leaves add, in 65,536ths.
+    leaf: [i32; LEAVES],
+}
+
+/// The features of a moment, as trees compare them.
+pub type Ranks = [i32; FEATURES];
+
+/// A number that is larger exactly where the float is; no NaN.
+const fn rank(value: f32) -> i32 {
+    let bits = (value + 0.0).to_bits() as i32;
+    if bits < 0 { bits ^ i32::MAX } else { bits }
+}
+
+/// All features by rank.
+pub fn ranks(features: &[f32; FEATURES]) -> Ranks {
+    features.map(rank)
 }
 
 impl Tree {
-    /// Log-odds that it adds.
-    pub fn answer(&self, features: &[f32; FEATURES]) -> f32 {
+    /// From features asked for, bounds (infinity is always answered with no), and the log-odds of the leaves.
+    pub const fn new(feature: [u8; LEAVES - 1], bound: [f32; LEAVES - 1], leaf: [f32; LEAVES]) -> Self {
+        let (mut bounds, mut leaves) = ([0; LEAVES - 1], [0; LEAVES]);
+        let mut i = 0;
+        while i < LEAVES {
+            leaves[i] = (leaf[i] * PARTS) as i32;
+            if i < LEAVES - 1 {
+                bounds[i] = rank(bound[i]);
+            }
+            i += 1;
+        }
+        Tree { feature, bound: bounds, leaf: leaves }
+    }
+
+    /// Log-odds that it adds, in 65,536ths.
+    pub fn answer(&self, ranks: &Ranks) -> i32 {
         let mut at = 0;
         for _ in 0..DEPTH {
-            let value = features[usize::from(self.feature[at]) % FEATURES];
+            let value = ranks[usize::from(self.feature[at]) % FEATURES];
             at = 2 * at + 1 + usize::from(value > self.bound[at]);
         }
         self.leaf[at - (LEAVES - 1)]
     }
+
+    /// The bounds as they were given; `None` where the answer is always no.
+    pub fn bounds(&self) -> [Option<f32>; LEAVES - 1] {
+        self.bound.map(|rank| {
+            let value = f32::from_bits(if rank < 0 { rank ^ i32::MAX } else { rank } as u32);
+            value.is_finite().then_some(value)
+        })
+    }
+
+    /// Log-odds of the leaves.
+    pub fn leaves(&self) -> [f32; LEAVES] {
+        self.leaf.map(|leaf| leaf as f32 / PARTS)
+    }
+}
+
+/// What trees add together.
+pub fn sum(trees: &[Tree], ranks: &Ranks) -> f32 {
+    trees.iter().map(|tree| tree.answer(ranks)).sum::<i32>() as f32 / PARTS
 }
 
 /// What the offline fit found.
@@ -85,8 +135,7 @@ impl Model {
 
     /// Log-odds by the offline fit.
     pub fn log_odds(&self, features: &[f32; FEATURES]) -> f32 {
-        let sum: f32 = self.fit.trees.iter().map(|tree| tree.answer(features)).sum();
-        (self.fit.bias + sum).clamp(-LIMIT, LIMIT)
+        (self.fit.bias + sum(self.fit.trees, &ranks(features))).clamp(-LIMIT, LIMIT)
     }
 
     /// What each feature adds to the log-odds: how much lower they were if it alone were that of a calm machine.
@@ -139,23 +188,21 @@ mod tests {
 
     #[test]
     fn a_tree_asks_three_questions() {
-        let tree = Tree {
-            feature: [0, 1, 2, 3, 3, 4, 4],
-            bound: [0.5; 7],
-            leaf: [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
-        };
+        let tree = Tree::new([0, 1, 2, 3, 3, 4, 4], [0.5; 7], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         let mut x = [0.0; FEATURES];
-        assert_eq!(tree.answer(&x), 0.0);
+        let answer = |x: &[f32; FEATURES]| sum(&[tree], &ranks(x));
+        assert_eq!(answer(&x), 0.0);
         (x[0], x[2]) = (1.0, 1.0);
-        assert_eq!(tree.answer(&x), 6.0);
+        assert_eq!(answer(&x), 6.0);
         x[4] = 1.0;
-        assert_eq!(tree.answer(&x), 7.0);
+        assert_eq!(answer(&x), 7.0);
+        assert_eq!((tree.bounds(), tree.leaves()[7]), ([Some(0.5); 7], 7.0));
     }
 
     #[test]
     fn the_committed_trees_ask_for_features_that_exist() {
         assert!(FITTED.trees.iter().all(|t| t.feature.iter().all(|f| usize::from(*f) < FEATURES)));
-        assert!(FITTED.trees.iter().all(|t| t.leaf.iter().all(|l| l.is_finite())));
+        assert!(FITTED.trees.iter().all(|t| t.leaves().iter().all(|l| l.abs() < 8.0)));
     }
 
     #[test]
@@ -169,6 +216,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ranks_are_in_the_order_of_floats(a in -1e30f32..1e30, b in prop_oneof![-1e30f32..1e30, Just(0.0), Just(-0.0)]) {
+            prop_assert_eq!(rank(a) > rank(b), a > b);
+            prop_assert_eq!(rank(b) > rank(f32::INFINITY), false);
+        }
+
         #[test]
         fn what_it_learns_is_bounded(outcomes in prop::collection::vec((-8.0f32..8.0, any::<bool>()), 0..2000)) {
             let mut model = Model::new(FITTED);

@@ -5,7 +5,7 @@
 //! weighted by exp(score / [`SHARPNESS`]): nearly its highest.
 
 use super::host::random::Random;
-use ai_insights::crash_predictor::{DEPTH, FEATURES, LEAVES, SIGN, Tree};
+use ai_insights::crash_predictor::{DEPTH, FEATURES, LEAVES, Ranks, SIGN, Tree, ranks, sum};
 
 /// How far below the highest a moment may be and still count.
 const SHARPNESS: f64 = 0.6;
@@ -41,6 +41,7 @@ pub fn fit(bags: &[Bag]) -> Vec<Tree> {
     let binned: Vec<Vec<u8>> = (0..FEATURES)
         .map(|f| moments.iter().map(|m| bounds[f].partition_point(|b| m[f] > *b) as u8).collect())
         .collect();
+    let ranked: Vec<Ranks> = moments.iter().map(|m| ranks(m)).collect();
     let mut scores = vec![0.0; moments.len()];
     let (mut pull, mut weight) = (vec![0.0; moments.len()], vec![0.0; moments.len()]);
     let mut random = Random::new(7);
@@ -56,8 +57,8 @@ pub fn fit(bags: &[Bag]) -> Vec<Tree> {
         let growing =
             Growing { binned: &binned, bounds: &bounds, pull: &pull, weight: &weight, asked: &asked };
         let tree = growing.grow();
-        for (score, moment) in scores.iter_mut().zip(&moments) {
-            *score += f64::from(tree.answer(moment));
+        for (score, moment) in scores.iter_mut().zip(&ranked) {
+            *score += f64::from(sum(&[tree], moment));
         }
         trees.push(tree);
     }
@@ -127,6 +128,13 @@ impl Sum {
     }
 }
 
+/// A tree that grows.
+struct Draft {
+    feature: [u8; LEAVES - 1],
+    bound: [f32; LEAVES - 1],
+    leaf: [f32; LEAVES],
+}
+
 struct Growing<'a> {
     binned: &'a [Vec<u8>],
     bounds: &'a [Vec<f32>],
@@ -137,15 +145,15 @@ struct Growing<'a> {
 
 impl Growing<'_> {
     fn grow(&self) -> Tree {
-        let mut tree =
-            Tree { feature: [0; LEAVES - 1], bound: [f32::INFINITY; LEAVES - 1], leaf: [0.0; LEAVES] };
+        let mut draft =
+            Draft { feature: [0; LEAVES - 1], bound: [f32::INFINITY; LEAVES - 1], leaf: [0.0; LEAVES] };
         let all: Vec<u32> = (0..self.pull.len() as u32).collect();
-        self.divide(&mut tree, 0, 0, all, (f64::NEG_INFINITY, f64::INFINITY));
-        tree
+        self.divide(&mut draft, 0, 0, all, (f64::NEG_INFINITY, f64::INFINITY));
+        Tree::new(draft.feature, draft.bound, draft.leaf)
     }
 
     /// Finds the question of node `at`, and goes on with both sides. `within` is what monotony leaves to the answers.
-    fn divide(&self, tree: &mut Tree, at: usize, depth: usize, rows: Vec<u32>, within: (f64, f64)) {
+    fn divide(&self, tree: &mut Draft, at: usize, depth: usize, rows: Vec<u32>, within: (f64, f64)) {
         let sum = rows.iter().fold(Sum::default(), |sum, row| sum.plus(self.one(*row)));
         if depth == DEPTH {
             tree.leaf[at - (LEAVES - 1)] = (RATE * sum.leaf(within)) as f32;
@@ -213,7 +221,7 @@ mod tests {
     use super::*;
 
     fn score(trees: &[Tree], x: &[f32; FEATURES]) -> f32 {
-        trees.iter().map(|tree| tree.answer(x)).sum()
+        sum(trees, &ranks(x))
     }
 
     /// Bags of ten moments. Of those that end badly, one moment has feature 4 low *and* feature 5 high; of the others, moments have one of both.

@@ -4,7 +4,9 @@ use super::boost::{self, Bag};
 use super::rivals::{Answer, Rival};
 use super::run::{Run, SECOND};
 use super::verdict::{self, Verdict};
-use ai_insights::crash_predictor::{Coefficients, FEATURES, FITTED, HORIZON_NS, NAMES, Predictor, Tree};
+use ai_insights::crash_predictor::{
+    Coefficients, FEATURES, FITTED, HORIZON_NS, NAMES, Predictor, Tree, ranks, sum,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::ops::Neg;
@@ -166,7 +168,8 @@ pub fn fit(runs: &[Run]) -> (Coefficients, Vec<String>) {
 }
 
 fn scaled(trees: &[Tree], scale: f32) -> Vec<Tree> {
-    trees.iter().map(|tree| Tree { leaf: tree.leaf.map(|l| l * scale), ..*tree }).collect()
+    let bounds = |tree: &Tree| tree.bounds().map(|bound| bound.unwrap_or(f32::INFINITY));
+    trees.iter().map(|t| Tree::new(t.feature, bounds(t), t.leaves().map(|leaf| leaf * scale))).collect()
 }
 
 /// What comes out of the trees ranks; a logistic regression on it, over all moments of runs whose family was left out, makes a
@@ -178,7 +181,7 @@ fn calibrate(runs: &[Prepared], left_out: &BTreeMap<String, Vec<Tree>>) -> (f32,
     for run in runs {
         let weight = 1.0 / kinds[usize::from(!run.run.simulated)] / run.moments.len().max(1) as f64;
         for moment in &run.moments {
-            let score: f32 = left_out[&run.run.family].iter().map(|tree| tree.answer(&moment.features)).sum();
+            let score = sum(&left_out[&run.run.family], &ranks(&moment.features));
             points.push((f64::from(score), run.run.oom_within(moment.t_ns, HORIZON_NS), weight));
         }
     }
@@ -266,7 +269,7 @@ pub fn source(fit: &Coefficients, runs: &[Run]) -> String {
     let families: Vec<String> = families.iter().map(|(family, n)| format!("{family} ({n})")).collect();
     let mut asked = [0usize; FEATURES];
     for tree in fit.trees {
-        let questions = tree.feature.iter().zip(&tree.bound).filter(|(_, bound)| bound.is_finite());
+        let questions = tree.feature.iter().zip(tree.bounds()).filter(|(_, bound)| bound.is_some());
         questions.for_each(|(feature, _)| asked[usize::from(*feature)] += 1);
     }
     let mut text = format!(
@@ -291,15 +294,12 @@ pub fn source(fit: &Coefficients, runs: &[Run]) -> String {
         fit.bias
     );
     for tree in fit.trees {
-        let bounds: Vec<String> = tree
-            .bound
-            .iter()
-            .map(|b| if b.is_finite() { format!("{b:?}") } else { "NEVER".to_owned() })
-            .collect();
-        let leaves: Vec<String> = tree.leaf.iter().map(|l| format!("{l:.4}")).collect();
+        let bounds: Vec<String> =
+            tree.bounds().iter().map(|b| b.map_or("NEVER".to_owned(), |b| format!("{b:?}"))).collect();
+        let leaves: Vec<String> = tree.leaves().iter().map(|l| format!("{l:.5}")).collect();
         let _ = writeln!(
             text,
-            "        Tree {{ feature: {:?}, bound: [{}], leaf: [{}] }},",
+            "        Tree::new({:?}, [{}], [{}]),",
             tree.feature,
             bounds.join(", "),
             leaves.join(", ")
