@@ -68,6 +68,24 @@ impl Class {
     }
 }
 
+/// What is known of a task's work before it is done; a policy that learns groups what it has seen by this. 0 stands for "not known".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// Which program or function it is: any number that is the same for the same one ([`key`] of a name).
+    pub program: u32,
+    /// On whose behalf it runs: a user, a session, an application.
+    pub owner: u32,
+    /// How much work the next burst was asked to do, in any unit that stays the same for a program: bytes of input, tokens, pages.
+    pub declared: u64,
+}
+
+/// A number for a name, never 0: its FNV-1a hash.
+#[must_use]
+pub fn key(name: &str) -> u32 {
+    let hash = name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.max(1)
+}
+
 /// Why a task stopped running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -111,6 +129,7 @@ pub struct Entity {
     id: TaskId,
     nice: Nice,
     class: Class,
+    origin: Origin,
     state: State,
     /// Since when `state` lasts, as far as not yet accounted.
     since: Nanos,
@@ -121,7 +140,8 @@ impl Entity {
     /// A task that is runnable from `now` on.
     #[must_use]
     pub fn new(id: TaskId, nice: Nice, class: Class, now: Nanos) -> Self {
-        Self { id, nice, class, state: State::Runnable, since: now, accounting: Accounting::default() }
+        let (state, accounting) = (State::Runnable, Accounting::default());
+        Self { id, nice, class, origin: Origin::default(), state, since: now, accounting }
     }
 
     /// Who it is.
@@ -156,6 +176,17 @@ impl Entity {
     /// Moves it to another class. To be called while it is not registered on a run queue: registering is what admits it.
     pub fn set_class(&mut self, class: Class) {
         self.class = class;
+    }
+
+    /// What is known of its work.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Says what is known of its work; a policy reads it when the task is registered, and whenever a burst begins.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
     }
 
     /// Where its time went up to its last change of state (or [`account`](Self::account)).

@@ -43,23 +43,31 @@
 
 extern crate alloc;
 
+mod classic;
 #[cfg(feature = "reservations")]
 mod edf_cbs;
+mod eevdf;
 mod entity;
 mod error;
 mod fair;
+mod line;
 mod ordered;
 mod policy;
 #[cfg(feature = "reservations")]
 mod reservation;
 mod run_queue;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 mod table;
 
 #[cfg(feature = "reservations")]
 pub use edf_cbs::{Reservations, ServerStatus};
-pub use entity::{Accounting, Class, Entity, Nice, Stop};
+pub use classic::{Fcfs, Mlfq, RoundRobin};
+pub use eevdf::{Eevdf, SLICE};
+pub use entity::{Accounting, Class, Entity, Nice, Origin, Stop, key};
 pub use error::{QueueError, RegisterError};
 pub use fair::Fair;
+pub use line::{Line, Rule};
 pub use policy::{Enqueue, Pick, Policy};
 #[cfg(feature = "reservations")]
 pub use reservation::{AdmissionError, Reservation, Utilisation};

@@ -119,6 +119,11 @@ impl RunQueue {
         reserved.into_iter().chain(self.fair.next_event()).min()
     }
 
+    /// One bounded step of the policy's work that no decision waits for; see [`Policy::maintain`].
+    pub fn maintain(&mut self, now: Nanos) -> bool {
+        self.fair.maintain(now)
+    }
+
     /// Whether the task is registered here.
     #[must_use]
     pub fn knows(&self, task: TaskId) -> bool {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
-use xtask::{bench, ci, crash, datactl, fuzz, image, run, size, soak};
+use xtask::{bench, ci, crash, datactl, fuzz, image, run, sched, size, soak};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -134,6 +134,8 @@ enum BenchCommand {
         #[arg(long)]
         fragmentation: bool,
     },
+    /// The scheduling policies: how long a decision takes on this host.
+    Sched,
     /// The booted kernel: boot time, tokens per second.
     Kernel {
         /// Boots; the median counts.
@@ -166,6 +168,8 @@ enum EvalCommand {
         #[arg(long)]
         recordings: Option<PathBuf>,
     },
+    /// The scheduling policies in the trace-driven simulator: response times, switches, fairness.
+    Sched(sched::EvalOptions),
 }
 
 fn main() -> ExitCode {
@@ -202,6 +206,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
             bench::llm::bench(model.as_deref(), repetitions, !alone)
         }
         Command::Bench { command: BenchCommand::Mm { fragmentation } } => bench::mm::bench(fragmentation),
+        Command::Bench { command: BenchCommand::Sched } => sched::bench(),
         Command::Bench { command: BenchCommand::Kernel { repetitions } } => bench::kernel::bench(repetitions),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
@@ -209,6 +214,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Eval { command: EvalCommand::Crash { no_guest, runs, recordings } } => {
             crash::eval(&crash::EvalOptions { guest: !no_guest, each_run: runs, recordings })
         }
+        Command::Eval { command: EvalCommand::Sched(options) } => sched::eval(&options),
         Command::Ci => ci::ci(),
         Command::Datactl { socket, command } => datactl::run(&socket, &command),
     }
