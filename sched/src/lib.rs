@@ -50,6 +50,8 @@ mod eevdf;
 mod entity;
 mod error;
 mod fair;
+mod fast;
+pub mod history;
 mod line;
 mod ordered;
 mod policy;
@@ -59,6 +61,7 @@ mod run_queue;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 mod table;
+pub mod transformer;
 
 #[cfg(feature = "reservations")]
 pub use edf_cbs::{Reservations, ServerStatus};

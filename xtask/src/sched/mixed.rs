@@ -121,7 +121,7 @@ pub fn commands(load: f64, seed: u64) -> Workload {
         });
         time += random.exponential(gap);
     }
-    Workload { programs, end: Some((LENGTH * 1.2) as Nanos) }
+    Workload { programs, end: Some(LENGTH as Nanos) }
 }
 
 /// Jobs whose sizes nobody can know: exponential, all of one program. No policy without an oracle can do better than another here.

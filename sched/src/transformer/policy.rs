@@ -1,0 +1,344 @@
+//! The policy around the network.
+
+use super::decisions::{Decision, Decisions, Seen};
+use super::network::{FEATURES, TOKENS, Tokens, Weights};
+use crate::fast::{exp, ln};
+use crate::history::{History, Outlook, Prospect, Signs, signs};
+use crate::ordered::Ordered;
+use crate::table::Table;
+use crate::{Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
+
+const UNIT_WEIGHT: f32 = 1024.0;
+/// Slices are within these bounds.
+const SHORTEST_SLICE: Nanos = 200_000;
+const LONGEST_SLICE: Nanos = 100_000_000;
+/// A woken task must be expected to take at most this share of what the running one has left, to take the CPU at once.
+const PREEMPT_BELOW: f32 = 0.8;
+/// One decision in so many is kept to learn from.
+const KEEP_EVERY: u32 = 2;
+/// Step of gradient descent, and its longest length.
+const RATE: f32 = 0.01;
+const LONGEST_STEP: f32 = 0.05;
+/// Share of a new value in running averages over 20 bursts.
+const STEP: f32 = 0.1;
+
+/// How learning goes.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Learning {
+    /// Steps of gradient descent.
+    pub steps: u64,
+    /// Running average of the loss.
+    pub loss: f32,
+    /// Bursts that were predicted.
+    pub predicted: u64,
+    /// Running average of |ln predicted − ln seen| of whole bursts.
+    pub error: f32,
+    /// The same of the persistence baseline: as long as the last burst with the same most specific sign.
+    pub persistence_error: f32,
+}
+
+struct Record {
+    weight: f32,
+    signs: Signs,
+    outlook: Outlook,
+    prospect: Prospect,
+    /// Number of the burst at hand.
+    burst: u32,
+    attained: Nanos,
+    /// Whether a burst is under way.
+    active: bool,
+    /// Since when it waits, while it is queued.
+    since: Nanos,
+    key: u64,
+    queued: bool,
+    /// When it blocked last, and what share of its time it sleeps.
+    blocked: Nanos,
+    began: Nanos,
+    sleep_share: f32,
+}
+
+/// The policy; see the head of the module.
+pub struct Transformer {
+    records: Table<Record>,
+    /// By effort over weight.
+    queue: Ordered,
+    /// By the time since when they wait.
+    waiting: Ordered,
+    running: Option<TaskId>,
+    history: History,
+    weights: Weights,
+    decisions: Decisions,
+    /// A decision to learn from.
+    lesson: Option<Decision>,
+    picks: u32,
+    /// Running mean of ln(burst size): the scale of the features.
+    mean_ln: f32,
+    learning: Learning,
+    learns: bool,
+}
+
+impl Transformer {
+    /// How the benefit follows from the features before anything is learned: by weight over effort.
+    const PRIOR: [f32; FEATURES] = [-4.0, 0.0, 0.0, 4.0];
+
+    /// Untrained; `None` when there is no memory for its history.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            records: Table::new(),
+            queue: Ordered::new(),
+            waiting: Ordered::new(),
+            running: None,
+            history: History::new()?,
+            weights: Weights::untrained(Self::PRIOR),
+            decisions: Decisions::new(),
+            lesson: None,
+            picks: 0,
+            mean_ln: ln(3e6),
+            learning: Learning::default(),
+            learns: true,
+        })
+    }
+
+    /// Switches learning of the network off or on; the history goes on.
+    pub fn set_learning(&mut self, on: bool) {
+        self.learns = on;
+    }
+
+    /// The weights as they are.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Other weights.
+    pub fn set_weights(&mut self, weights: Weights) {
+        self.weights = weights;
+    }
+
+    /// How learning goes.
+    #[must_use]
+    pub fn learning(&self) -> Learning {
+        self.learning
+    }
+
+    /// What is expected of a task's burst, from its beginning.
+    #[must_use]
+    pub fn outlook(&self, task: TaskId) -> Option<&Outlook> {
+        self.records.get(task).map(|record| &record.outlook)
+    }
+
+    /// The running task was neither queued again nor charged any more: its burst has ended.
+    fn settle(&mut self, now: Nanos) {
+        let Some(task) = self.running.take() else { return };
+        let Some(record) = self.records.get_mut(task) else { return };
+        if !record.active || record.attained == 0 {
+            return;
+        }
+        record.active = false;
+        record.blocked = now;
+        let size = record.attained;
+        let seen = ln(size.max(1) as f32);
+        if let Some(median) = record.outlook.median() {
+            let error = (ln(median) - seen).abs();
+            self.learning.predicted += 1;
+            self.learning.error += (error - self.learning.error) * 0.02;
+        }
+        self.mean_ln += (seen - self.mean_ln) * 0.02;
+        self.decisions.ended(task, record.burst, size);
+        let signs = record.signs;
+        self.history.learn(&signs, size);
+    }
+
+    /// Where a task stands by effort alone.
+    fn key(record: &Record) -> u64 {
+        (record.prospect.effort * (UNIT_WEIGHT / record.weight)) as u64
+    }
+
+    /// A token for each of the tasks that a pick looks at.
+    fn look(&self, now: Nanos) -> (Tokens, [Seen; TOKENS], usize) {
+        let mut tokens = Tokens::zeros();
+        let mut seen = [Seen::default(); TOKENS];
+        let mut tasks = 0;
+        let oldest = self.waiting.first().map(|(_, task)| task);
+        let first = self.queue.iter().filter(|task| Some(*task) != oldest).take(TOKENS - 1);
+        let scale = exp(-self.mean_ln);
+        for (task, record) in oldest.into_iter().chain(first).filter_map(|task| Some((task, self.records.get(task)?))) {
+            let waited = now.saturating_sub(record.since) as f32 * scale;
+            tokens[(tasks, 0)] = (ln(record.prospect.effort * scale) / 4.0).clamp(-4.0, 4.0);
+            tokens[(tasks, 1)] = (ln(1.0 + waited) / 4.0).clamp(0.0, 4.0);
+            tokens[(tasks, 2)] = record.sleep_share;
+            tokens[(tasks, 3)] = ln(record.weight / UNIT_WEIGHT) / 4.0;
+            seen[tasks] = Seen {
+                task,
+                burst: record.burst,
+                weight: record.weight / UNIT_WEIGHT,
+                attained: record.attained,
+                expected: record.prospect.remaining,
+                left: None,
+            };
+            tasks += 1;
+        }
+        (tokens, seen, tasks)
+    }
+}
+
+impl Policy for Transformer {
+    fn name(&self) -> &'static str {
+        "transformer"
+    }
+
+    fn register(&mut self, entity: &Entity, now: Nanos) -> Result<(), RegisterError> {
+        let task = entity.id();
+        let tasks = self.records.len() + 1;
+        self.queue.reserve(tasks, task)?;
+        self.waiting.reserve(tasks, task)?;
+        let outlook = Outlook::default();
+        let record = Record {
+            weight: entity.weight() as f32,
+            signs: Signs::default(),
+            prospect: outlook.prospect(0),
+            outlook,
+            burst: 0,
+            attained: 0,
+            active: false,
+            since: now,
+            key: 0,
+            queued: false,
+            blocked: now,
+            began: now,
+            sleep_share: 0.0,
+        };
+        self.records.insert(task, record)
+    }
+
+    fn unregister(&mut self, task: TaskId) -> bool {
+        self.dequeue(task);
+        if self.running == Some(task) {
+            // It has ended, as far as this CPU is concerned.
+            let now = self.records.get(task).map_or(0, |record| record.began);
+            self.settle(now);
+        }
+        self.records.remove(task).is_some()
+    }
+
+    fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError> {
+        let task = entity.id();
+        let record = self.records.get(task).ok_or(QueueError::Unknown { task })?;
+        if record.queued {
+            return Err(QueueError::AlreadyQueued { task });
+        }
+        if self.running == Some(task) {
+            if matches!(why, Enqueue::Preempted | Enqueue::Yielded) {
+                self.running = None;
+            } else {
+                self.settle(now);
+            }
+        }
+        let Some(record) = self.records.get_mut(task) else { return Err(QueueError::Unknown { task }) };
+        record.weight = entity.weight() as f32;
+        if !record.active {
+            record.active = true;
+            record.attained = 0;
+            record.burst = record.burst.wrapping_add(1);
+            record.signs = signs(task, entity.origin());
+            if why == Enqueue::New {
+                // A sign of its own is worth a ring only for who comes back.
+                record.signs[0] = 0;
+            } else {
+                let (slept, passed) = (now.saturating_sub(record.blocked), now.saturating_sub(record.began).max(1));
+                record.sleep_share += (slept as f32 / passed as f32 - record.sleep_share) * STEP;
+            }
+            record.began = now;
+            record.outlook = self.history.outlook(&record.signs);
+        }
+        record.prospect = record.outlook.prospect(record.attained);
+        record.key = Self::key(record);
+        record.queued = true;
+        record.since = now;
+        self.queue.insert(record.key, task);
+        self.waiting.insert(record.since, task);
+        Ok(())
+    }
+
+    fn dequeue(&mut self, task: TaskId) -> bool {
+        let Some(record) = self.records.get_mut(task).filter(|record| record.queued) else { return false };
+        record.queued = false;
+        self.waiting.remove(record.since, task);
+        self.queue.remove(record.key, task)
+    }
+
+    fn pick(&mut self, now: Nanos) -> Option<Pick> {
+        self.settle(now);
+        let (tokens, seen, tasks) = self.look(now);
+        let mut best = 0;
+        if tasks > 1 {
+            let pass = self.weights.forward(&tokens, tasks);
+            for i in 1..tasks {
+                if pass.outputs[(i, 1)] > pass.outputs[(best, 1)] {
+                    best = i;
+                }
+            }
+            self.picks = self.picks.wrapping_add(1);
+            if self.learns && self.picks.is_multiple_of(KEEP_EVERY) {
+                self.lesson = self.decisions.add(Decision::new(tokens, seen, tasks)).or(self.lesson.take());
+            }
+        } else if tasks == 0 {
+            return None;
+        }
+        let task = seen[best].task;
+        Some(Pick { task, slice: self.take(task, now)? })
+    }
+
+    fn take(&mut self, task: TaskId, now: Nanos) -> Option<Nanos> {
+        if !self.dequeue(task) {
+            return None;
+        }
+        self.settle(now);
+        self.running = Some(task);
+        let record = self.records.get(task)?;
+        // A tenth more, so that a burst as long as expected ends within it.
+        Some(((record.prospect.stretch * 1.1) as Nanos).clamp(SHORTEST_SLICE, LONGEST_SLICE))
+    }
+
+    fn charge(&mut self, task: TaskId, ran: Nanos, _now: Nanos) {
+        let Some(record) = self.records.get_mut(task) else { return };
+        record.attained = record.attained.saturating_add(ran);
+    }
+
+    fn preempts(&self, woken: TaskId, current: TaskId, _now: Nanos) -> bool {
+        match (self.records.get(woken), self.records.get(current)) {
+            (Some(woken), Some(current)) => {
+                let effort = current.outlook.prospect(current.attained).effort * (UNIT_WEIGHT / current.weight);
+                (woken.key as f32) < PREEMPT_BELOW * effort
+            }
+            _ => false,
+        }
+    }
+
+    fn maintain(&mut self, _now: Nanos) -> bool {
+        if !self.learns {
+            return false;
+        }
+        let Some(lesson) = self.lesson.take().or_else(|| self.decisions.take_complete()) else { return false };
+        let pass = self.weights.forward(&lesson.tokens, lesson.tasks);
+        let (loss, gradient) = self.weights.gradient(&lesson.tokens, &pass, &lesson.target());
+        if self.weights.descend(&gradient, RATE, LONGEST_STEP) {
+            self.learning.steps += 1;
+            self.learning.loss += (loss - self.learning.loss) * 0.02;
+        }
+        true
+    }
+
+    fn knows(&self, task: TaskId) -> bool {
+        self.records.get(task).is_some()
+    }
+
+    fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(TaskId)) {
+        self.queue.iter().for_each(visit);
+    }
+}
