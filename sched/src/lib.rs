@@ -51,6 +51,7 @@ mod entity;
 mod error;
 mod fair;
 mod fast;
+pub mod fluid;
 pub mod history;
 mod line;
 mod ordered;

@@ -1,6 +1,7 @@
 //! Decisions that wait for their outcome: what the network saw, and what came of the tasks it saw.
 
 use super::network::{TOKENS, Target, Tokens};
+use super::policy::LATE;
 use crate::fast::ln;
 use crate::{Nanos, TaskId};
 
@@ -18,6 +19,8 @@ pub(super) struct Seen {
     pub attained: Nanos,
     /// What the history expected to be left, in nanoseconds.
     pub expected: f32,
+    /// What it was owed of it, compared to ideal sharing, in nanoseconds.
+    pub owed: f32,
     /// What was left, once it is known, in nanoseconds.
     pub left: Option<f32>,
 }
@@ -46,7 +49,7 @@ impl Decision {
         for (i, seen) in seen.iter().enumerate() {
             let left = seen.left.unwrap_or_else(|| seen.expected.max(longest)).max(1000.0);
             target.correction[i] = seen.left.map(|left| ln(left.max(1000.0) / seen.expected.max(1000.0)));
-            target.share[i] = seen.weight / left;
+            target.share[i] = seen.weight / (left - seen.owed).max(LATE * left);
             sum += target.share[i];
         }
         target.share.iter_mut().for_each(|share| *share /= sum.max(f32::MIN_POSITIVE));

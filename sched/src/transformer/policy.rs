@@ -3,6 +3,7 @@
 use super::decisions::{Decision, Decisions, Seen};
 use super::network::{FEATURES, TOKENS, Tokens, Weights};
 use crate::fast::{exp, ln};
+use crate::fluid::{BurstId, Fluid};
 use crate::history::{History, Outlook, Prospect, Signs, signs};
 use crate::ordered::Ordered;
 use crate::table::Table;
@@ -14,6 +15,8 @@ const SHORTEST_SLICE: Nanos = 200_000;
 const LONGEST_SLICE: Nanos = 100_000_000;
 /// A woken task must be expected to take at most this share of what the running one has left, to take the CPU at once.
 const PREEMPT_BELOW: f32 = 0.8;
+/// A task that is owed all that it needs counts as if it needed this share of it.
+pub(super) const LATE: f32 = 0.02;
 /// One decision in so many is kept to learn from.
 const KEEP_EVERY: u32 = 2;
 /// Step of gradient descent, and its longest length.
@@ -50,6 +53,9 @@ struct Record {
     /// Since when it waits, while it is queued.
     since: Nanos,
     key: u64,
+    /// The burst under ideal sharing: its number there, and where V was when it began.
+    ideal: BurstId,
+    origin: u64,
     queued: bool,
     /// When it blocked last, and what share of its time it sleeps.
     blocked: Nanos,
@@ -66,6 +72,9 @@ pub struct Transformer {
     waiting: Ordered,
     running: Option<TaskId>,
     history: History,
+    fluid: Fluid,
+    /// Tuning.
+    pub alpha: f32,
     weights: Weights,
     decisions: Decisions,
     /// A decision to learn from.
@@ -90,6 +99,8 @@ impl Transformer {
             waiting: Ordered::new(),
             running: None,
             history: History::new()?,
+            fluid: Fluid::new()?,
+            alpha: 1.0,
             weights: Weights::untrained(Self::PRIOR),
             decisions: Decisions::new(),
             lesson: None,
@@ -146,17 +157,26 @@ impl Transformer {
         }
         self.mean_ln += (seen - self.mean_ln) * 0.02;
         self.decisions.ended(task, record.burst, size);
-        let signs = record.signs;
+        let (signs, ideal) = (record.signs, record.ideal);
         self.history.learn(&signs, size);
+        self.fluid.advance(now, &mut |_| {});
+        self.fluid.end(ideal, size);
     }
 
-    /// Where a task stands by effort alone.
-    fn key(record: &Record) -> u64 {
-        (record.prospect.effort * (UNIT_WEIGHT / record.weight)) as u64
+    /// Where a task stands: V at the end of its burst, if it has as much ahead as its effort.
+    fn key(&self, record: &Record, prospect: &Prospect) -> u64 {
+        let ahead = (prospect.effort + self.alpha * record.attained as f32) * (UNIT_WEIGHT / record.weight);
+        ((record.origin as f64 * f64::from(self.alpha)) as u64).saturating_add(ahead as u64)
+    }
+
+    /// What it is owed, compared to ideal sharing, in nanoseconds.
+    fn lag(&self, record: &Record) -> f32 {
+        let due = self.fluid.virtual_time().saturating_sub(record.origin) as f32 * (record.weight / UNIT_WEIGHT);
+        due - record.attained as f32
     }
 
     /// A token for each of the tasks that a pick looks at.
-    fn look(&self, now: Nanos) -> (Tokens, [Seen; TOKENS], usize) {
+    fn look(&self) -> (Tokens, [Seen; TOKENS], usize) {
         let mut tokens = Tokens::zeros();
         let mut seen = [Seen::default(); TOKENS];
         let mut tasks = 0;
@@ -164,9 +184,11 @@ impl Transformer {
         let first = self.queue.iter().filter(|task| Some(*task) != oldest).take(TOKENS - 1);
         let scale = exp(-self.mean_ln);
         for (task, record) in oldest.into_iter().chain(first).filter_map(|task| Some((task, self.records.get(task)?))) {
-            let waited = now.saturating_sub(record.since) as f32 * scale;
-            tokens[(tasks, 0)] = (ln(record.prospect.effort * scale) / 4.0).clamp(-4.0, 4.0);
-            tokens[(tasks, 1)] = (ln(1.0 + waited) / 4.0).clamp(0.0, 4.0);
+            let owed = self.alpha * self.lag(record);
+            let effort = record.prospect.effort;
+            let rank = (effort - owed).max(LATE * effort);
+            tokens[(tasks, 0)] = (ln(rank * scale) / 4.0).clamp(-4.0, 4.0);
+            tokens[(tasks, 1)] = (ln(1.0 + owed.max(0.0) * scale) / 4.0).clamp(0.0, 4.0);
             tokens[(tasks, 2)] = record.sleep_share;
             tokens[(tasks, 3)] = ln(record.weight / UNIT_WEIGHT) / 4.0;
             seen[tasks] = Seen {
@@ -175,6 +197,7 @@ impl Transformer {
                 weight: record.weight / UNIT_WEIGHT,
                 attained: record.attained,
                 expected: record.prospect.remaining,
+                owed,
                 left: None,
             };
             tasks += 1;
@@ -204,6 +227,8 @@ impl Policy for Transformer {
             active: false,
             since: now,
             key: 0,
+            ideal: 0,
+            origin: 0,
             queued: false,
             blocked: now,
             began: now,
@@ -251,13 +276,21 @@ impl Policy for Transformer {
             }
             record.began = now;
             record.outlook = self.history.outlook(&record.signs);
+            self.fluid.advance(now, &mut |_| {});
+            record.origin = self.fluid.virtual_time();
+            let size = record.outlook.prospect(0).remaining as Nanos;
+            record.ideal = self.fluid.begin(size, entity.weight());
         }
         record.prospect = record.outlook.prospect(record.attained);
-        record.key = Self::key(record);
         record.queued = true;
         record.since = now;
-        self.queue.insert(record.key, task);
-        self.waiting.insert(record.since, task);
+        let Some(record) = self.records.get(task) else { return Err(QueueError::Unknown { task }) };
+        let key = self.key(record, &record.prospect);
+        if let Some(record) = self.records.get_mut(task) {
+            record.key = key;
+        }
+        self.queue.insert(key, task);
+        self.waiting.insert(now, task);
         Ok(())
     }
 
@@ -270,7 +303,8 @@ impl Policy for Transformer {
 
     fn pick(&mut self, now: Nanos) -> Option<Pick> {
         self.settle(now);
-        let (tokens, seen, tasks) = self.look(now);
+        self.fluid.advance(now, &mut |_| {});
+        let (tokens, seen, tasks) = self.look();
         let mut best = 0;
         if tasks > 1 {
             let pass = self.weights.forward(&tokens, tasks);
@@ -309,8 +343,9 @@ impl Policy for Transformer {
     fn preempts(&self, woken: TaskId, current: TaskId, _now: Nanos) -> bool {
         match (self.records.get(woken), self.records.get(current)) {
             (Some(woken), Some(current)) => {
-                let effort = current.outlook.prospect(current.attained).effort * (UNIT_WEIGHT / current.weight);
-                (woken.key as f32) < PREEMPT_BELOW * effort
+                let prospect = current.outlook.prospect(current.attained);
+                let margin = (1.0 - PREEMPT_BELOW) * prospect.effort * (UNIT_WEIGHT / current.weight);
+                woken.key.saturating_add(margin as u64) < self.key(current, &prospect)
             }
             _ => false,
         }
