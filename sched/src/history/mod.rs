@@ -8,8 +8,10 @@
 //! Memory is fixed: [`RINGS`] rings, and of four in a set the one unused for longest makes room.
 
 mod outlook;
+mod tail;
 
 pub use outlook::{Outlook, Prospect, WINDOW};
+pub use tail::Tail;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -63,6 +65,7 @@ pub struct History {
     clock: u32,
     /// Running average errors by kind of sign and by how full the ring was (1, 2–3, 4–7, more).
     errors: [[f32; 4]; KINDS],
+    tail: Tail,
 }
 
 /// How full a ring is, in four steps.
@@ -112,7 +115,13 @@ impl History {
         let mut rings = Vec::new();
         rings.try_reserve_exact(RINGS).ok()?;
         rings.resize(RINGS, Ring::EMPTY);
-        Some(Self { rings: rings.into_boxed_slice(), clock: 0, errors: [[UNTRIED; 4]; KINDS] })
+        Some(Self { rings: rings.into_boxed_slice(), clock: 0, errors: [[UNTRIED; 4]; KINDS], tail: Tail::new() })
+    }
+
+    /// All sizes together: what is left of a burst that has outrun its kind.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     fn set(sign: u64) -> core::ops::Range<usize> {
@@ -142,6 +151,7 @@ impl History {
     /// A burst with these signs has ended.
     pub fn learn(&mut self, signs: &Signs, size: Nanos) {
         self.clock = self.clock.wrapping_add(1);
+        self.tail.push(size);
         let (size, seen) = (size.max(1) as f32, ln(size.max(1) as f32));
         for (kind, &sign) in signs.iter().enumerate().filter(|(_, sign)| **sign != 0) {
             let clock = self.clock;

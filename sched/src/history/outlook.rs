@@ -1,5 +1,6 @@
 //! What the sizes of comparable bursts say of one that is under way.
 
+use super::Tail;
 use crate::Nanos;
 
 /// How many past bursts count.
@@ -72,9 +73,13 @@ impl Outlook {
         self.sizes().get(self.sizes().len() / 2).copied()
     }
 
-    /// What it says of a burst that has run for `attained`.
+    /// What it says of a burst that has run for `attained`. Of one that has outrun all sizes here, `tail` says it.
     #[must_use]
-    pub fn prospect(&self, attained: Nanos) -> Prospect {
+    pub fn prospect(&self, attained: Nanos, tail: &Tail) -> Prospect {
+        let outrun = self.sizes().last().is_none_or(|&longest| longest <= attained as f32);
+        if let Some(prospect) = outrun.then(|| tail.prospect(attained)).flatten() {
+            return prospect;
+        }
         let attained = attained as f32;
         let done = self.sizes().iter().take_while(|&&size| size <= attained).count();
         let left = &self.sizes()[done..];
@@ -107,17 +112,17 @@ mod tests {
     fn equal_sizes_are_a_known_size() {
         let outlook = Outlook::new([10e6; WINDOW]);
         assert_eq!(outlook.median(), Some(10e6));
-        let at = |attained| outlook.prospect(attained).effort;
+        let at = |attained| outlook.prospect(attained, &Tail::new()).effort;
         // A little above what is left: one in 21 is longer.
         assert!((10e6..10.6e6).contains(&at(0)) && (1e6..1.06e6).contains(&at(9_000_000)));
-        assert!(outlook.prospect(11_000_000).effort >= 11e6);
+        assert!(outlook.prospect(11_000_000, &Tail::new()).effort >= 11e6);
     }
 
     #[test]
     fn mice_among_elephants_are_tried_first() {
         // Half take 1 ms, half 1000 ms: worth trying for 1 ms, and then not before anything shorter.
         let outlook = Outlook::new((0..WINDOW).map(|i| if i % 2 == 0 { 1e6 } else { 1e9 }));
-        let (start, later) = (outlook.prospect(0), outlook.prospect(1_100_000));
+        let (start, later) = (outlook.prospect(0, &Tail::new()), outlook.prospect(1_100_000, &Tail::new()));
         assert!(start.effort < 2.2e6 && start.stretch == 1e6);
         assert!(later.effort > 900e6);
     }
@@ -127,7 +132,7 @@ mod tests {
         assert_eq!(Outlook::new([f32::NAN, -1.0, f32::INFINITY]), Outlook::default());
         assert_eq!(Outlook::default().median(), None);
         for attained in [0, 1, u64::MAX / 2, u64::MAX] {
-            let prospect = Outlook::default().prospect(attained);
+            let prospect = Outlook::default().prospect(attained, &Tail::new());
             assert!(prospect.effort.is_finite() && prospect.stretch > 0.0, "{prospect:?}");
         }
     }

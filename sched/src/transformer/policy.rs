@@ -71,6 +71,8 @@ pub struct Transformer {
     /// By the time since when they wait.
     waiting: Ordered,
     running: Option<TaskId>,
+    /// The latest time heard of.
+    now: Nanos,
     history: History,
     fluid: Fluid,
     /// Tuning.
@@ -98,6 +100,7 @@ impl Transformer {
             queue: Ordered::new(),
             waiting: Ordered::new(),
             running: None,
+            now: 0,
             history: History::new()?,
             fluid: Fluid::new()?,
             alpha: 1.0,
@@ -220,7 +223,7 @@ impl Policy for Transformer {
         let record = Record {
             weight: entity.weight() as f32,
             signs: Signs::default(),
-            prospect: outlook.prospect(0),
+            prospect: outlook.prospect(0, self.history.tail()),
             outlook,
             burst: 0,
             attained: 0,
@@ -241,8 +244,7 @@ impl Policy for Transformer {
         self.dequeue(task);
         if self.running == Some(task) {
             // It has ended, as far as this CPU is concerned.
-            let now = self.records.get(task).map_or(0, |record| record.began);
-            self.settle(now);
+            self.settle(self.now);
         }
         self.records.remove(task).is_some()
     }
@@ -278,10 +280,10 @@ impl Policy for Transformer {
             record.outlook = self.history.outlook(&record.signs);
             self.fluid.advance(now, &mut |_| {});
             record.origin = self.fluid.virtual_time();
-            let size = record.outlook.prospect(0).remaining as Nanos;
+            let size = record.outlook.prospect(0, self.history.tail()).remaining as Nanos;
             record.ideal = self.fluid.begin(size, entity.weight());
         }
-        record.prospect = record.outlook.prospect(record.attained);
+        record.prospect = record.outlook.prospect(record.attained, self.history.tail());
         record.queued = true;
         record.since = now;
         let Some(record) = self.records.get(task) else { return Err(QueueError::Unknown { task }) };
@@ -335,7 +337,8 @@ impl Policy for Transformer {
         Some(((record.prospect.stretch * 1.1) as Nanos).clamp(SHORTEST_SLICE, LONGEST_SLICE))
     }
 
-    fn charge(&mut self, task: TaskId, ran: Nanos, _now: Nanos) {
+    fn charge(&mut self, task: TaskId, ran: Nanos, now: Nanos) {
+        self.now = self.now.max(now);
         let Some(record) = self.records.get_mut(task) else { return };
         record.attained = record.attained.saturating_add(ran);
     }
@@ -343,7 +346,7 @@ impl Policy for Transformer {
     fn preempts(&self, woken: TaskId, current: TaskId, _now: Nanos) -> bool {
         match (self.records.get(woken), self.records.get(current)) {
             (Some(woken), Some(current)) => {
-                let prospect = current.outlook.prospect(current.attained);
+                let prospect = current.outlook.prospect(current.attained, self.history.tail());
                 let margin = (1.0 - PREEMPT_BELOW) * prospect.effort * (UNIT_WEIGHT / current.weight);
                 woken.key.saturating_add(margin as u64) < self.key(current, &prospect)
             }

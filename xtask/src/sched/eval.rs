@@ -11,7 +11,7 @@ use sched::{Eevdf, Fcfs, Mlfq, Nanos, Policy, RoundRobin};
 
 /// A policy of the table, by name.
 type Entrant = &'static str;
-const ENTRANTS: [Entrant; 7] = ["rr", "eevdf", "transformer", "t0.5", "t00", "t0.25", "srpt oracle"];
+const ENTRANTS: [Entrant; 7] = ["rr", "eevdf", "t01.0", "transformer", "t00.5", "t00.0", "srpt oracle"];
 
 fn run(entrant: Entrant, workload: &Workload, options: &EvalOptions) -> Outcome {
     let decision = if entrant.starts_with("transformer") { options.decision_ns } else { 0 };
@@ -22,7 +22,7 @@ fn run(entrant: Entrant, workload: &Workload, options: &EvalOptions) -> Outcome 
             "rr" => Box::new(RoundRobin::new()),
             "mlfq" => Box::new(Mlfq::new()),
             "transformer" => Box::new(sched::transformer::Transformer::new().unwrap()),
-            x if x.starts_with("t0") => { let mut t = sched::transformer::Transformer::new().unwrap(); t.set_learning(false); t.alpha = x[1..].parse().unwrap(); Box::new(t) },
+            x if x.starts_with("t0") => { let mut t = sched::transformer::Transformer::new().unwrap(); t.set_learning(false); t.alpha = x[2..].parse().unwrap(); Box::new(t) },
             "transformer0" => { let mut t = sched::transformer::Transformer::new().unwrap(); t.set_learning(false); Box::new(t) },
             "eevdf" => Box::new(Eevdf::new()),
             _ => Box::new(Srpt::new(remaining)),
