@@ -35,6 +35,8 @@ struct Burst {
     release: Nanos,
     /// When it ended in reality.
     ended: Option<Nanos>,
+    /// When it would have ended here, if it were as long as expected.
+    due: Option<Nanos>,
 }
 
 /// A burst that has ended in both worlds.
@@ -137,7 +139,8 @@ impl Fluid {
                 compared(Compared { real: since(ended), ideal: since(self.now) });
             } else {
                 let more = ((first.tag - first.began) / 2).max(Self::scaled(100_000, first.weight));
-                self.insert(Burst { tag: first.tag.saturating_add(more), ..first });
+                let due = first.due.or(Some(self.now));
+                self.insert(Burst { tag: first.tag.saturating_add(more), due, ..first });
             }
             self.remember();
         }
@@ -151,10 +154,21 @@ impl Fluid {
             let (began, release) = (self.virtual_time, self.now);
             let tag = began.saturating_add(Self::scaled(size, weight).max(1));
             self.weight += u64::from(weight);
-            self.insert(Burst { tag, id: self.next_id, weight, began, release, ended: None });
+            self.insert(Burst { tag, id: self.next_id, weight, began, release, ended: None, due: None });
             self.remember();
         }
         self.next_id
+    }
+
+    /// Tells of every burst that should have ended here, had it been as long as expected, and has not ended in reality: its age, and
+    /// its age then. What has been kept waiting counts before it has ended.
+    pub fn overdue(&self, compared: &mut dyn FnMut(Compared)) {
+        for burst in self.bursts.iter().filter(|burst| burst.ended.is_none()) {
+            if let Some(due) = burst.due {
+                let since = |time: Nanos| time.saturating_sub(burst.release);
+                compared(Compared { real: since(self.now), ideal: since(due) });
+            }
+        }
     }
 
     /// A burst has ended in reality, after `size`. Says how it compares, if it would have ended here before.

@@ -52,6 +52,7 @@ mod error;
 mod fair;
 mod fast;
 pub mod fluid;
+pub mod guard;
 pub mod history;
 mod line;
 mod ordered;

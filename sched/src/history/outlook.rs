@@ -31,8 +31,8 @@ pub struct Prospect {
     pub remaining: f32,
 }
 
-/// What is expected of a burst when nothing comparable was seen: 3 ms.
-const UNKNOWN: f32 = 3e6;
+/// What is expected of a burst when nothing at all was seen: 0.2 ms. Little, so that it is tried, and its size becomes known.
+const UNKNOWN: f32 = 2e5;
 /// How much longer than all before the burst is that is longer.
 const BEYOND: f32 = 3.0;
 

@@ -18,5 +18,5 @@ mod decisions;
 mod network;
 mod policy;
 
-pub use network::{FEATURES, Outputs, TOKENS, Target, Tokens, WEIGHTS, Weights};
+pub use network::{FEATURES, Outputs, PRIOR, Pass, REACH, TOKENS, Target, Tokens, WEIGHTS, Weights};
 pub use policy::{Learning, Transformer};

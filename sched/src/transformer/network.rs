@@ -6,14 +6,16 @@
 //! Q = X·Wq   K = X·Wk   V = X·Wv                       each 4 × 8
 //! C = softmax(Q·Kᵀ / √8)·V                             what the others look like, seen from each task
 //! H = relu([X C]·W1 + b1)                              12 × 8
-//! O = H·W2 + X·Ws + b2                                 two outputs a task
+//! P = H·W2 + X·Ws + b2                                 two outputs a task
+//! O = [P₀, X·r + R·tanh(P₁ / R)]
 //! ```
 //!
 //! Output 0 corrects the logarithm of the expected rest of the task's burst; the softmax of output 1 over the tasks is each one's
-//! *share of the benefit* of running next. In Vaswani et al. (2017) a block ends in a residual connection; here `X·Ws` is that.
+//! *share of the benefit* of running next. In Vaswani et al. (2017) a block ends in a residual connection; here `X·r` is that, and `r`,
+//! which reads the classic order (least effort) off the token, is not learned. What is learned is held within ±R of it
+//! ([`REACH`]): it can exchange two tasks only if their efforts are within a factor of e^2R, about 4, whatever the weights are.
 //!
-//! The weights begin as the classic answer: `W2` is 0 and `Ws` reads the order of least effort off the token, so that the untrained
-//! network decides like the history that feeds it, and learning can only move away from there by evidence.
+//! `W2`, `Ws` and `b2` begin as 0: the untrained network decides like the history that feeds it.
 
 use nalgebra::SMatrix;
 
@@ -26,6 +28,8 @@ pub const FEATURES: usize = 4;
 const HEAD: usize = 8;
 const HIDDEN: usize = 8;
 const JOINED: usize = FEATURES + HEAD;
+/// How far learning may move the logarithm of a task's benefit.
+pub const REACH: f32 = 0.7;
 /// 1 / √HEAD.
 const SCALE: f32 = 0.353_553_4;
 
@@ -34,6 +38,9 @@ pub type Tokens = SMatrix<f32, TOKENS, FEATURES>;
 /// Two outputs for each token.
 pub type Outputs = SMatrix<f32, TOKENS, 2>;
 type Projected = SMatrix<f32, TOKENS, HEAD>;
+
+/// How the benefit follows from the features before anything is learned (`r`): by weight over effort.
+pub const PRIOR: SMatrix<f32, FEATURES, 1> = SMatrix::<f32, FEATURES, 1>::new(-4.0, 0.0, 0.0, 4.0);
 
 /// All that is learned: 226 numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +69,8 @@ pub struct Pass {
     attention: SMatrix<f32, TOKENS, TOKENS>,
     joined: SMatrix<f32, TOKENS, JOINED>,
     hidden: SMatrix<f32, TOKENS, HIDDEN>,
+    /// tanh(P₁ / R).
+    moved: [f32; TOKENS],
     /// The answer.
     pub outputs: Outputs,
 }
@@ -79,9 +88,9 @@ pub struct Target {
 const HUBER: f32 = 1.0;
 
 impl Weights {
-    /// Before any learning. `skip` is how the benefit follows from the features at first.
+    /// Before any learning.
     #[must_use]
-    pub fn untrained(skip: [f32; FEATURES]) -> Self {
+    pub fn untrained() -> Self {
         // Fixed pseudo-random numbers (a multiplicative congruence) break the symmetry between the dimensions.
         let mut state = 1_u32;
         let mut draw = |range: f32| {
@@ -93,7 +102,6 @@ impl Weights {
         weights.key.iter_mut().for_each(|w| *w = draw(0.7));
         weights.value.iter_mut().for_each(|w| *w = draw(0.7));
         weights.hidden.iter_mut().for_each(|w| *w = draw(0.5));
-        weights.skip.column_mut(1).copy_from_slice(&skip);
         weights
     }
 
@@ -196,7 +204,14 @@ impl Weights {
         for (mut column, bias) in outputs.column_iter_mut().zip(self.bias.iter()) {
             column.add_scalar_mut(*bias);
         }
-        Pass { tasks, query, key, value, attention, joined, hidden, outputs }
+        let prior = tokens * PRIOR;
+        let mut moved = [0.0; TOKENS];
+        for (i, moved) in moved.iter_mut().enumerate() {
+            // tanh z = 1 − 2 / (e^2z + 1)
+            *moved = 1.0 - 2.0 / (exp(outputs[(i, 1)] * (2.0 / REACH)) + 1.0);
+            outputs[(i, 1)] = prior[i] + REACH * *moved;
+        }
+        Pass { tasks, query, key, value, attention, joined, hidden, moved, outputs }
     }
 
     /// The loss, and its gradient by the weights.
@@ -205,7 +220,10 @@ impl Weights {
     #[must_use]
     pub fn gradient(&self, tokens: &Tokens, pass: &Pass, target: &Target) -> (f32, Self) {
         let tasks = pass.tasks;
-        let (loss, d_outputs) = output_gradient(pass, target);
+        let (loss, mut d_outputs) = output_gradient(pass, target);
+        for (d, moved) in d_outputs.column_mut(1).iter_mut().zip(pass.moved) {
+            *d *= 1.0 - moved * moved;
+        }
         let mut gradient = Self::zero();
         gradient.output = pass.hidden.transpose() * d_outputs;
         gradient.skip = tokens.transpose() * d_outputs;
@@ -297,7 +315,7 @@ mod tests {
             state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
             (state >> 8) as f32 / (1 << 24) as f32 - 0.5
         });
-        Weights::from_numbers(numbers.take(WEIGHTS)).unwrap_or_else(|| Weights::untrained([0.0; FEATURES]))
+        Weights::from_numbers(numbers.take(WEIGHTS)).unwrap_or_else(Weights::untrained)
     }
 
     #[test]
@@ -323,9 +341,9 @@ mod tests {
     }
 
     #[test]
-    fn untrained_it_decides_by_the_skip_connection() {
+    fn untrained_it_decides_by_the_prior() {
         let (tokens, _) = example(6);
-        let outputs = Weights::untrained([-4.0, 0.0, 0.0, 4.0]).forward(&tokens, 6).outputs;
+        let outputs = Weights::untrained().forward(&tokens, 6).outputs;
         for i in 0..6 {
             assert_eq!(outputs[(i, 0)], 0.0);
             assert!((outputs[(i, 1)] - 4.0 * (tokens[(i, 3)] - tokens[(i, 0)])).abs() < 1e-5);
@@ -335,7 +353,7 @@ mod tests {
     #[test]
     fn descending_lowers_the_loss_and_refuses_nonsense() {
         let (tokens, target) = example(7);
-        let mut weights = Weights::untrained([0.0; FEATURES]);
+        let mut weights = Weights::untrained();
         let start = weights.gradient(&tokens, &weights.forward(&tokens, 7), &target).0;
         for _ in 0..200 {
             let (_, gradient) = weights.gradient(&tokens, &weights.forward(&tokens, 7), &target);

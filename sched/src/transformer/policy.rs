@@ -1,9 +1,10 @@
 //! The policy around the network.
 
 use super::decisions::{Decision, Decisions, Seen};
-use super::network::{FEATURES, TOKENS, Tokens, Weights};
+use super::network::{TOKENS, Tokens, Weights};
 use crate::fast::{exp, ln};
 use crate::fluid::{BurstId, Fluid};
+use crate::guard::Candidate;
 use crate::history::{History, Outlook, Prospect, Signs, signs};
 use crate::ordered::Ordered;
 use crate::table::Table;
@@ -20,8 +21,8 @@ pub(super) const LATE: f32 = 0.02;
 /// One decision in so many is kept to learn from.
 const KEEP_EVERY: u32 = 2;
 /// Step of gradient descent, and its longest length.
-const RATE: f32 = 0.01;
-const LONGEST_STEP: f32 = 0.05;
+const RATE: f32 = 0.001;
+const LONGEST_STEP: f32 = 0.005;
 /// Share of a new value in running averages over 20 bursts.
 const STEP: f32 = 0.1;
 
@@ -77,6 +78,8 @@ pub struct Transformer {
     fluid: Fluid,
     /// Tuning.
     pub alpha: f32,
+    /// Tuning.
+    pub rate: f32,
     weights: Weights,
     decisions: Decisions,
     /// A decision to learn from.
@@ -89,9 +92,6 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// How the benefit follows from the features before anything is learned: by weight over effort.
-    const PRIOR: [f32; FEATURES] = [-4.0, 0.0, 0.0, 4.0];
-
     /// Untrained; `None` when there is no memory for its history.
     #[must_use]
     pub fn new() -> Option<Self> {
@@ -104,7 +104,8 @@ impl Transformer {
             history: History::new()?,
             fluid: Fluid::new()?,
             alpha: 1.0,
-            weights: Weights::untrained(Self::PRIOR),
+            rate: RATE,
+            weights: Weights::untrained(),
             decisions: Decisions::new(),
             lesson: None,
             picks: 0,
@@ -172,6 +173,11 @@ impl Transformer {
         ((record.origin as f64 * f64::from(self.alpha)) as u64).saturating_add(ahead as u64)
     }
 
+    /// A tenth more than it should run before looking again, so that a burst as long as expected ends within it.
+    fn slice(record: &Record) -> Nanos {
+        ((record.prospect.stretch * 1.1) as Nanos).clamp(SHORTEST_SLICE, LONGEST_SLICE)
+    }
+
     /// What it is owed, compared to ideal sharing, in nanoseconds.
     fn lag(&self, record: &Record) -> f32 {
         let due = self.fluid.virtual_time().saturating_sub(record.origin) as f32 * (record.weight / UNIT_WEIGHT);
@@ -206,6 +212,46 @@ impl Transformer {
             tasks += 1;
         }
         (tokens, seen, tasks)
+    }
+}
+
+impl Candidate for Transformer {
+    fn prefer(&mut self, now: Nanos) -> Option<Pick> {
+        self.settle(now);
+        self.fluid.advance(now, &mut |_| {});
+        let (tokens, seen, tasks) = self.look();
+        let mut best = 0;
+        if tasks > 1 {
+            let pass = self.weights.forward(&tokens, tasks);
+            for i in 1..tasks {
+                if pass.outputs[(i, 1)] > pass.outputs[(best, 1)] {
+                    best = i;
+                }
+            }
+            self.picks = self.picks.wrapping_add(1);
+            if self.learns && self.picks.is_multiple_of(KEEP_EVERY) {
+                self.lesson = self.decisions.add(Decision::new(tokens, seen, tasks)).or(self.lesson.take());
+            }
+        } else if tasks == 0 {
+            return None;
+        }
+        let task = seen[best].task;
+        let slice = self.records.get(task).map(Self::slice)?;
+        Some(Pick { task, slice })
+    }
+
+    fn expected(&self, task: TaskId) -> Option<Nanos> {
+        self.records.get(task).map(|record| record.prospect.remaining as Nanos)
+    }
+
+    fn healthy(&self) -> bool {
+        self.weights.finite() && self.mean_ln.is_finite()
+    }
+
+    fn restart(&mut self) {
+        self.weights = Weights::untrained();
+        self.mean_ln = ln(3e6);
+        self.learning = Learning::default();
     }
 }
 
@@ -304,25 +350,7 @@ impl Policy for Transformer {
     }
 
     fn pick(&mut self, now: Nanos) -> Option<Pick> {
-        self.settle(now);
-        self.fluid.advance(now, &mut |_| {});
-        let (tokens, seen, tasks) = self.look();
-        let mut best = 0;
-        if tasks > 1 {
-            let pass = self.weights.forward(&tokens, tasks);
-            for i in 1..tasks {
-                if pass.outputs[(i, 1)] > pass.outputs[(best, 1)] {
-                    best = i;
-                }
-            }
-            self.picks = self.picks.wrapping_add(1);
-            if self.learns && self.picks.is_multiple_of(KEEP_EVERY) {
-                self.lesson = self.decisions.add(Decision::new(tokens, seen, tasks)).or(self.lesson.take());
-            }
-        } else if tasks == 0 {
-            return None;
-        }
-        let task = seen[best].task;
+        let Pick { task, .. } = self.prefer(now)?;
         Some(Pick { task, slice: self.take(task, now)? })
     }
 
@@ -332,9 +360,7 @@ impl Policy for Transformer {
         }
         self.settle(now);
         self.running = Some(task);
-        let record = self.records.get(task)?;
-        // A tenth more, so that a burst as long as expected ends within it.
-        Some(((record.prospect.stretch * 1.1) as Nanos).clamp(SHORTEST_SLICE, LONGEST_SLICE))
+        self.records.get(task).map(Self::slice)
     }
 
     fn charge(&mut self, task: TaskId, ran: Nanos, now: Nanos) {
@@ -361,7 +387,7 @@ impl Policy for Transformer {
         let Some(lesson) = self.lesson.take().or_else(|| self.decisions.take_complete()) else { return false };
         let pass = self.weights.forward(&lesson.tokens, lesson.tasks);
         let (loss, gradient) = self.weights.gradient(&lesson.tokens, &pass, &lesson.target());
-        if self.weights.descend(&gradient, RATE, LONGEST_STEP) {
+        if self.weights.descend(&gradient, self.rate, self.rate * 5.0) {
             self.learning.steps += 1;
             self.learning.loss += (loss - self.learning.loss) * 0.02;
         }

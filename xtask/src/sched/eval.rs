@@ -11,7 +11,7 @@ use sched::{Eevdf, Fcfs, Mlfq, Nanos, Policy, RoundRobin};
 
 /// A policy of the table, by name.
 type Entrant = &'static str;
-const ENTRANTS: [Entrant; 7] = ["rr", "eevdf", "t01.0", "transformer", "t00.5", "t00.0", "srpt oracle"];
+const ENTRANTS: [Entrant; 6] = ["rr", "eevdf", "t01.0", "transformer", "guarded", "srpt oracle"];
 
 fn run(entrant: Entrant, workload: &Workload, options: &EvalOptions) -> Outcome {
     let decision = if entrant.starts_with("transformer") { options.decision_ns } else { 0 };
@@ -21,7 +21,8 @@ fn run(entrant: Entrant, workload: &Workload, options: &EvalOptions) -> Outcome 
             "fcfs" => Box::new(Fcfs::new()),
             "rr" => Box::new(RoundRobin::new()),
             "mlfq" => Box::new(Mlfq::new()),
-            "transformer" => Box::new(sched::transformer::Transformer::new().unwrap()),
+            "guarded" => Box::new(sched::guard::Guard::new(sched::transformer::Transformer::new().unwrap(), Box::new(sched::guard::Trusting), || 0).unwrap()),
+            x if x.starts_with("tr") => { let mut t = sched::transformer::Transformer::new().unwrap(); t.rate = x[2..].parse().unwrap_or(0.001); Box::new(t)},
             x if x.starts_with("t0") => { let mut t = sched::transformer::Transformer::new().unwrap(); t.set_learning(false); t.alpha = x[2..].parse().unwrap(); Box::new(t) },
             "transformer0" => { let mut t = sched::transformer::Transformer::new().unwrap(); t.set_learning(false); Box::new(t) },
             "eevdf" => Box::new(Eevdf::new()),
@@ -93,6 +94,7 @@ fn stretched(workload: &Workload, load: f64) -> Workload {
 fn table(title: &str, workload: &Workload, open: bool, options: &EvalOptions) {
     let outcomes: Vec<(Entrant, Outcome)> =
         ENTRANTS.iter().map(|&entrant| (entrant, run(entrant, workload, options))).collect();
+    if std::env::var_os("SLOW").is_some() { for (e,o) in &outcomes { let mut b: Vec<_> = o.bursts.iter().collect(); b.sort_by_key(|b| core::cmp::Reverse(b.response())); for b in &b[..10] { eprintln!("{e} task {} release {:.3} size {:.3} resp {:.3}", b.task, b.release as f64/1e6, b.size as f64/1e6, b.response() as f64/1e6); } } }
     let summaries: Vec<(Entrant, Summary)> = outcomes.iter().map(|(e, o)| (*e, o.summary())).collect();
     let Some((_, base)) = summaries.iter().find(|(name, _)| *name == "eevdf").copied() else { return };
     println!("{title}: {} bursts", base.bursts);
