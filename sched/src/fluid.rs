@@ -35,8 +35,7 @@ struct Burst {
     release: Nanos,
     /// When it ended in reality.
     ended: Option<Nanos>,
-    /// When it would have ended here, if it were as long as expected.
-    due: Option<Nanos>,
+    label: bool,
 }
 
 /// A burst that has ended in both worlds.
@@ -46,6 +45,8 @@ pub struct Compared {
     pub real: Nanos,
     /// Its response time under ideal sharing.
     pub ideal: Nanos,
+    /// As it was said when it began.
+    pub label: bool,
 }
 
 /// The ideal processor.
@@ -136,39 +137,28 @@ impl Fluid {
             if let Some(ended) = first.ended {
                 self.weight -= u64::from(first.weight);
                 let since = |time: Nanos| time.saturating_sub(first.release);
-                compared(Compared { real: since(ended), ideal: since(self.now) });
+                compared(Compared { real: since(ended), ideal: since(self.now), label: first.label });
             } else {
                 let more = ((first.tag - first.began) / 2).max(Self::scaled(100_000, first.weight));
-                let due = first.due.or(Some(self.now));
-                self.insert(Burst { tag: first.tag.saturating_add(more), due, ..first });
+                self.insert(Burst { tag: first.tag.saturating_add(more), ..first });
             }
             self.remember();
         }
         self.now = self.now.max(now);
     }
 
-    /// A burst begins that is expected to take `size`. To be called when time has been advanced to its release. Returns its number.
-    pub fn begin(&mut self, size: Nanos, weight: u32) -> BurstId {
+    /// A burst begins that is expected to take `size`. To be called when time has been advanced to its release. `label` comes
+    /// back with the outcome. Returns its number.
+    pub fn begin(&mut self, size: Nanos, weight: u32, label: bool) -> BurstId {
         self.next_id = self.next_id.wrapping_add(1);
         if self.bursts.len() < BURSTS {
             let (began, release) = (self.virtual_time, self.now);
             let tag = began.saturating_add(Self::scaled(size, weight).max(1));
             self.weight += u64::from(weight);
-            self.insert(Burst { tag, id: self.next_id, weight, began, release, ended: None, due: None });
+            self.insert(Burst { tag, id: self.next_id, weight, began, release, ended: None, label });
             self.remember();
         }
         self.next_id
-    }
-
-    /// Tells of every burst that should have ended here, had it been as long as expected, and has not ended in reality: its age, and
-    /// its age then. What has been kept waiting counts before it has ended.
-    pub fn overdue(&self, compared: &mut dyn FnMut(Compared)) {
-        for burst in self.bursts.iter().filter(|burst| burst.ended.is_none()) {
-            if let Some(due) = burst.due {
-                let since = |time: Nanos| time.saturating_sub(burst.release);
-                compared(Compared { real: since(self.now), ideal: since(due) });
-            }
-        }
     }
 
     /// A burst has ended in reality, after `size`. Says how it compares, if it would have ended here before.
@@ -183,7 +173,7 @@ impl Fluid {
         }
         self.weight -= u64::from(burst.weight);
         let since = |time: Nanos| time.saturating_sub(burst.release);
-        Some(Compared { real: since(self.now), ideal: since(self.when(burst.tag)).max(size) })
+        Some(Compared { real: since(self.now), ideal: since(self.when(burst.tag)).max(size), label: burst.label })
     }
 }
 
@@ -204,8 +194,8 @@ mod tests {
     fn two_equal_bursts_share() {
         let mut fluid = fluid();
         let mut seen = Vec::new();
-        let a = fluid.begin(10 * MS, 1024);
-        let b = fluid.begin(10 * MS, 1024);
+        let a = fluid.begin(10 * MS, 1024, false);
+        let b = fluid.begin(10 * MS, 1024, false);
         // In reality one after the other.
         fluid.advance(10 * MS, &mut |c| seen.push(c));
         assert_eq!(fluid.end(a, 10 * MS), None);
@@ -213,15 +203,15 @@ mod tests {
         seen.extend(fluid.end(b, 10 * MS));
         fluid.advance(21 * MS, &mut |c| seen.push(c));
         let ideal = 20 * MS;
-        assert_eq!(seen, [Compared { real: 10 * MS, ideal }, Compared { real: 20 * MS, ideal }]);
+        assert_eq!(seen, [Compared { real: 10 * MS, ideal, label: false }, Compared { real: 20 * MS, ideal, label: false }]);
     }
 
     #[test]
     fn weights_count_and_the_past_is_remembered() {
         let mut fluid = fluid();
         // Of equal sizes, 3 to 1: the heavy one ends at 4/3 of its size, the light one at twice.
-        let light = fluid.begin(12 * MS, 512);
-        let heavy = fluid.begin(12 * MS, 1536);
+        let light = fluid.begin(12 * MS, 512, false);
+        let heavy = fluid.begin(12 * MS, 1536, false);
         let mut seen = Vec::new();
         fluid.advance(24 * MS, &mut |c| seen.push(c));
         assert!(seen.is_empty());

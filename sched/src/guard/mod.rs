@@ -23,11 +23,11 @@ pub use score::{Foresight, Ratio, WINDOW};
 
 use alloc::boxed::Box;
 
-use crate::fluid::{BurstId, Compared, Fluid};
+use crate::fluid::{BurstId, Fluid};
 use crate::ordered::Ordered;
 use crate::table::Table;
 use crate::{Eevdf, Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId};
-use score::{Average, Pairs, Window};
+use score::{Pairs, Score};
 
 /// What a decision may take: 50 µs.
 pub const BUDGET: Nanos = 50_000;
@@ -35,12 +35,15 @@ pub const BUDGET: Nanos = 50_000;
 pub const MAX_OVERRUNS: u32 = 4;
 /// In shadow mode, one decision in so many is asked of the candidate.
 const ASK_EVERY: u64 = 8;
-/// The mean may be this much worse than the classic policy's, and the tail that.
-const MEAN_LIMIT: f32 = 1.02;
-const TAIL_LIMIT: f32 = 1.10;
+/// How much worse than the classic policy's the mean may be, and the tail; and as long as there are few windows to tell by.
+const LIMITS: Ratio = Ratio { mean: 1.0, tail: 1.1 };
+const EARLY_LIMITS: Ratio = Ratio { mean: 1.5, tail: 2.0 };
+const ENOUGH_WINDOWS: u32 = 4;
+/// In shadow mode, whether to act is considered after every so many bursts.
+const LOOK_EVERY: usize = 8;
 /// Windows of cooldown after the first return, and at most.
 const COOLDOWN: u32 = 4;
-const LONGEST_COOLDOWN: u32 = 256;
+const LONGEST_COOLDOWN: u32 = 64;
 /// No task waits for longer than this, or than so many slices of every queued task.
 const BOUND: Nanos = 2_000_000_000;
 const BOUND_ROUNDS: u64 = 16;
@@ -90,13 +93,15 @@ pub struct Guard<C: Candidate> {
     rule: Rule,
     fluid: Fluid,
     pairs: Pairs,
-    window: Window,
-    /// How EEVDF compares to ideal sharing here, and the candidate.
-    classic_score: Average,
-    candidate_score: Average,
+    /// How EEVDF compares to ideal sharing here, and the candidate: by the bursts that began under the rule of each.
+    classic_score: Score,
+    candidate_score: Score,
     /// Windows until it may try again, and how many it will be next time.
     cooling: u32,
     cooldown: u32,
+    /// Windows of bursts seen, and at which burst to look next.
+    seen: usize,
+    look_at: usize,
     overruns: u32,
     counts: Counts,
     latency: Latency,
@@ -123,11 +128,12 @@ impl<C: Candidate> Guard<C> {
             rule: Rule::Shadow,
             fluid: Fluid::new()?,
             pairs: Pairs::new(),
-            window: Window::default(),
-            classic_score: Average::default(),
-            candidate_score: Average::default(),
+            classic_score: Score::new(),
+            candidate_score: Score::new(),
             cooling: 0,
             cooldown: COOLDOWN,
+            seen: 0,
+            look_at: LOOK_EVERY,
             overruns: 0,
             counts: Counts::default(),
             latency: Latency::default(),
@@ -211,11 +217,11 @@ impl<C: Candidate> Guard<C> {
         if self.rule == to {
             return;
         }
+        extern crate std; if std::env::var_os("LOG").is_some() { std::eprintln!("{:.3} s: {} -> {}: {} | classic {:?} cand {:?} (windows {}) cooldown {}", self.now as f64/1e9, self.rule.name(), to.name(), reason, self.classic_score.ratio(), self.candidate_score.ratio(), self.candidate_score.windows(), self.cooldown); }
         self.rule = to;
         self.overruns = 0;
-        self.window = Window::default();
         if to == Rule::Acting {
-            self.candidate_score = Average::default();
+            self.candidate_score = Score::new();
         }
         self.log[self.logged % LOG] = Some(SwitchOver { time: self.now, to, reason });
         self.logged = self.logged.wrapping_add(1);
@@ -305,14 +311,12 @@ impl<C: Candidate> Guard<C> {
         Some(pick)
     }
 
-    fn note_compared(&mut self, compared: Compared) {
-        self.window.add(compared);
-    }
-
     fn pass_time(&mut self, now: Nanos) {
         self.now = self.now.max(now);
-        let window = &mut self.window;
-        self.fluid.advance(now, &mut |compared| window.add(compared));
+        let Self { fluid, candidate_score, classic_score, .. } = self;
+        fluid.advance(now, &mut |compared| {
+            if compared.label { &mut *candidate_score } else { &mut *classic_score }.add(compared);
+        });
     }
 
     /// The running task was neither queued again nor picked: its burst has ended.
@@ -327,43 +331,46 @@ impl<C: Candidate> Guard<C> {
             self.pairs.add(expected, size as f32);
         }
         if let Some(compared) = self.fluid.end(ideal, size) {
-            self.note_compared(compared);
+            if compared.label { &mut self.candidate_score } else { &mut self.classic_score }.add(compared);
         }
     }
 
-    /// The end of a window: whether the rule should change.
+    /// At the end of a window: whether the candidate's rule should end.
     fn judge(&mut self) {
-        let mut window = core::mem::take(&mut self.window);
-        self.fluid.overdue(&mut |compared| window.add(compared));
-        let Some(ratio) = window.ratio() else { return };
-        self.cooling = self.cooling.saturating_sub(1);
-        match self.rule {
-            Rule::Acting => {
-                self.candidate_score.add(ratio);
-                let (classic, candidate) = (self.classic_score.ratio(), self.candidate_score.ratio());
-                let Some(candidate) = candidate else { return };
-                // Ideal sharing is what the classic policy would be at best.
-                let base = classic.unwrap_or(Ratio { mean: 1.0, tail: 1.0 });
-                let slower = candidate.mean > MEAN_LIMIT * base.mean.max(1.0)
-                    || candidate.tail > TAIL_LIMIT * base.tail.max(1.0);
-                if slower {
-                    self.end_rule(Reason::Slower(candidate));
-                } else if self.candidate_score.windows() >= 4 * self.cooldown {
-                    // It has held for long enough: the next cooldown is short again.
-                    self.cooldown = COOLDOWN;
-                }
-            }
-            Rule::Off | Rule::Shadow => self.classic_score.add(ratio),
+        self.classic_score.close();
+        let closed = self.candidate_score.close();
+        let (Rule::Acting, true, Some(ratio)) = (self.rule, closed, self.candidate_score.ratio()) else { return };
+        // Ideal sharing is what the classic policy would be at best; it may be known to do worse here.
+        let classic = self.classic_score.ratio().unwrap_or(Ratio { mean: 1.0, tail: 1.0 });
+        let mean = ratio.mean / classic.mean.max(1.0);
+        let tail = ratio.tail / classic.tail.max(1.0);
+        let windows = self.candidate_score.windows();
+        let limits = if windows < ENOUGH_WINDOWS { EARLY_LIMITS } else { LIMITS };
+        if mean > limits.mean || tail > limits.tail {
+            self.end_rule(Reason::Slower(ratio));
+        } else if windows >= 4 * ENOUGH_WINDOWS {
+            // It has held for long enough: the next cooldown is short again.
+            self.cooldown = COOLDOWN;
         }
     }
 
-    /// In shadow mode: whether the candidate should act now.
+    /// After every [`WINDOW`] bursts: whether sizes are foreseeable enough for the candidate to act, or to go on acting.
     fn consider(&mut self) {
-        if self.rule != Rule::Shadow || !self.allowed || self.cooling > 0 {
-            return;
+        if self.pairs.count() / WINDOW != self.seen {
+            self.seen = self.pairs.count() / WINDOW;
+            self.pairs.close();
+            self.cooling = self.cooling.saturating_sub(1);
+            if let (Rule::Acting, Some(foresight)) = (self.rule, self.pairs.hopeless()) {
+                self.end_rule(Reason::Unforeseen(foresight));
+            }
         }
-        if let Some(foresight) = self.pairs.foresight().filter(Foresight::promising) {
-            self.switch(Rule::Acting, Reason::Promising(foresight));
+        let may_try = self.rule == Rule::Shadow && self.allowed && self.cooling == 0;
+        // Looking is not free: not after every burst.
+        if may_try && self.pairs.count() >= self.look_at {
+            self.look_at = self.pairs.count() + LOOK_EVERY;
+            if let Some(foresight) = self.pairs.promising() {
+                self.switch(Rule::Acting, Reason::Promising(foresight));
+            }
         }
     }
 }
@@ -418,8 +425,8 @@ impl<C: Candidate> Policy for Guard<C> {
         self.ask(|candidate| candidate.enqueue(entity, why, now).is_ok());
         let begins = self.records.get(task).is_some_and(|record| !record.active);
         let expected = if begins { self.ask(|candidate| candidate.expected(task)).flatten() } else { None };
-        let weight = entity.weight();
-        let ideal = begins.then(|| self.fluid.begin(expected.unwrap_or(SLICE).clamp(1_000, 1 << 40), weight));
+        let (weight, acting) = (entity.weight(), self.rule == Rule::Acting);
+        let ideal = begins.then(|| self.fluid.begin(expected.unwrap_or(SLICE).clamp(1_000, 1 << 40), weight, acting));
         let Some(record) = self.records.get_mut(task) else { return Ok(()) };
         record.entity = entity.clone();
         record.since = Some(now);
@@ -492,9 +499,7 @@ impl<C: Candidate> Policy for Guard<C> {
                 self.end_rule(Reason::NotFinite);
             }
         }
-        if self.window.bursts >= WINDOW {
-            self.judge();
-        }
+        self.judge();
         self.consider();
         worked
     }

@@ -37,6 +37,8 @@ pub enum Reason {
     Promising(Foresight),
     /// Response times were worse than under the classic policy.
     Slower(Ratio),
+    /// The order of sizes is not foretold any more.
+    Unforeseen(Foresight),
     /// Decisions took longer than the budget, this many in a row.
     Overruns(u32),
     /// It named a task that may not run.
@@ -55,6 +57,9 @@ impl fmt::Display for Reason {
             Self::Asked => write!(f, "asked for"),
             Self::Promising(foresight) => {
                 write!(f, "order of sizes foretold {:.0} %", foresight.concordance * 100.0)
+            }
+            Self::Unforeseen(foresight) => {
+                write!(f, "order of sizes foretold {:.0} %: guessed", foresight.concordance * 100.0)
             }
             Self::Slower(ratio) => {
                 write!(f, "response times {:.2} of ideal sharing (tail {:.2})", ratio.mean, ratio.tail)

@@ -327,7 +327,7 @@ impl Policy for Transformer {
             self.fluid.advance(now, &mut |_| {});
             record.origin = self.fluid.virtual_time();
             let size = record.outlook.prospect(0, self.history.tail()).remaining as Nanos;
-            record.ideal = self.fluid.begin(size, entity.weight());
+            record.ideal = self.fluid.begin(size, entity.weight(), false);
         }
         record.prospect = record.outlook.prospect(record.attained, self.history.tail());
         record.queued = true;
