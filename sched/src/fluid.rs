@@ -1,8 +1,9 @@
 //! Ideal sharing, run along beside the real schedule: where an infinitely fast switching processor would be with the same bursts.
 //!
-//! It serves all bursts at once, each by its weight (generalised processor sharing; Parekh and Gallager 1993), which is what EEVDF
-//! approximates. Its *virtual time* V advances by the real time · 1024 / (sum of the weights of its unfinished bursts); a burst that
-//! began at V₀ ends at the *tag* V₀ + size · 1024 / weight. Two things come of it:
+//! It serves all tasks at once, each by its weight (generalised processor sharing; Parekh and Gallager 1993), which is what EEVDF
+//! approximates. Its *virtual time* V advances by the real time · 1024 / (sum of the weights of the tasks with unfinished bursts); a
+//! burst that began at V₀ ends at the *tag* V₀ + size · 1024 / weight. A task's next burst begins when its last has ended here, even
+//! if that was earlier in reality: who got ahead waits for it. Two things come of it:
 //!
 //! - **An order that hurts nobody**: who serves bursts by their tags one after the other, instead of all at once, ends each of them no
 //!   later than ideal sharing does (Friedman and Henderson, "Fairness and efficiency in web server protocols", 2003). With sizes
@@ -30,6 +31,8 @@ struct Burst {
     tag: u64,
     id: BurstId,
     weight: u32,
+    /// Weight of the burst of the same task that follows when this one ends here; 0 for none.
+    next_weight: u32,
     /// V at its beginning.
     began: u64,
     release: Nanos,
@@ -135,7 +138,7 @@ impl Fluid {
             self.rest = 0;
             self.bursts.pop();
             if let Some(ended) = first.ended {
-                self.weight -= u64::from(first.weight);
+                self.weight = self.weight + u64::from(first.next_weight) - u64::from(first.weight);
                 let since = |time: Nanos| time.saturating_sub(first.release);
                 compared(Compared { real: since(ended), ideal: since(self.now), label: first.label });
             } else {
@@ -147,18 +150,29 @@ impl Fluid {
         self.now = self.now.max(now);
     }
 
-    /// A burst begins that is expected to take `size`. To be called when time has been advanced to its release. `label` comes
-    /// back with the outcome. Returns its number.
-    pub fn begin(&mut self, size: Nanos, weight: u32, label: bool) -> BurstId {
+    /// A burst begins that is expected to take `size`. `after` is the last burst of the same task, which has ended in reality; `label`
+    /// comes back with the outcome. To be called when time has been advanced to its release. Returns its number, and V at its beginning.
+    pub fn begin(&mut self, size: Nanos, weight: u32, after: Option<BurstId>, label: bool) -> (BurstId, u64) {
         self.next_id = self.next_id.wrapping_add(1);
-        if self.bursts.len() < BURSTS {
-            let (began, release) = (self.virtual_time, self.now);
-            let tag = began.saturating_add(Self::scaled(size, weight).max(1));
-            self.weight += u64::from(weight);
-            self.insert(Burst { tag, id: self.next_id, weight, began, release, ended: None, label });
-            self.remember();
+        let id = self.next_id;
+        if self.bursts.len() >= BURSTS {
+            return (id, self.virtual_time);
         }
-        self.next_id
+        let before = self.bursts.iter_mut().find(|burst| Some(burst.id) == after && burst.ended.is_some());
+        let began = match before {
+            Some(before) => {
+                before.next_weight = weight;
+                before.tag
+            }
+            None => {
+                self.weight += u64::from(weight);
+                self.virtual_time
+            }
+        };
+        let tag = began.saturating_add(Self::scaled(size, weight).max(1));
+        self.insert(Burst { tag, id, weight, next_weight: 0, began, release: self.now, ended: None, label });
+        self.remember();
+        (id, began)
     }
 
     /// A burst has ended in reality, after `size`. Says how it compares, if it would have ended here before.
@@ -194,8 +208,8 @@ mod tests {
     fn two_equal_bursts_share() {
         let mut fluid = fluid();
         let mut seen = Vec::new();
-        let a = fluid.begin(10 * MS, 1024, false);
-        let b = fluid.begin(10 * MS, 1024, false);
+        let a = fluid.begin(10 * MS, 1024, None, false).0;
+        let b = fluid.begin(10 * MS, 1024, None, false).0;
         // In reality one after the other.
         fluid.advance(10 * MS, &mut |c| seen.push(c));
         assert_eq!(fluid.end(a, 10 * MS), None);
@@ -210,8 +224,8 @@ mod tests {
     fn weights_count_and_the_past_is_remembered() {
         let mut fluid = fluid();
         // Of equal sizes, 3 to 1: the heavy one ends at 4/3 of its size, the light one at twice.
-        let light = fluid.begin(12 * MS, 512, false);
-        let heavy = fluid.begin(12 * MS, 1536, false);
+        let light = fluid.begin(12 * MS, 512, None, false).0;
+        let heavy = fluid.begin(12 * MS, 1536, None, false).0;
         let mut seen = Vec::new();
         fluid.advance(24 * MS, &mut |c| seen.push(c));
         assert!(seen.is_empty());

@@ -426,7 +426,9 @@ impl<C: Candidate> Policy for Guard<C> {
         let begins = self.records.get(task).is_some_and(|record| !record.active);
         let expected = if begins { self.ask(|candidate| candidate.expected(task)).flatten() } else { None };
         let (weight, acting) = (entity.weight(), self.rule == Rule::Acting);
-        let ideal = begins.then(|| self.fluid.begin(expected.unwrap_or(SLICE).clamp(1_000, 1 << 40), weight, acting));
+        let last = self.records.get(task).map(|record| record.ideal);
+        let size = expected.unwrap_or(SLICE).clamp(1_000, 1 << 40);
+        let ideal = begins.then(|| self.fluid.begin(size, weight, last, acting).0);
         let Some(record) = self.records.get_mut(task) else { return Ok(()) };
         record.entity = entity.clone();
         record.since = Some(now);

@@ -325,9 +325,9 @@ impl Policy for Transformer {
             record.began = now;
             record.outlook = self.history.outlook(&record.signs);
             self.fluid.advance(now, &mut |_| {});
-            record.origin = self.fluid.virtual_time();
             let size = record.outlook.prospect(0, self.history.tail()).remaining as Nanos;
-            record.ideal = self.fluid.begin(size, entity.weight(), false);
+            let last = (why != Enqueue::New).then_some(record.ideal);
+            (record.ideal, record.origin) = self.fluid.begin(size, entity.weight(), last, false);
         }
         record.prospect = record.outlook.prospect(record.attained, self.history.tail());
         record.queued = true;
