@@ -217,7 +217,6 @@ impl<C: Candidate> Guard<C> {
         if self.rule == to {
             return;
         }
-        extern crate std; if std::env::var_os("LOG").is_some() { std::eprintln!("{:.3} s: {} -> {}: {} | classic {:?} cand {:?} (windows {}) cooldown {}", self.now as f64/1e9, self.rule.name(), to.name(), reason, self.classic_score.ratio(), self.candidate_score.ratio(), self.candidate_score.windows(), self.cooldown); }
         self.rule = to;
         self.overruns = 0;
         if to == Rule::Acting {

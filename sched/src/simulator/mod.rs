@@ -245,9 +245,9 @@ impl<'a> Simulator<'a> {
                     origin.declared = declared;
                     task.entity.set_origin(origin);
                 }
-                Step::Signal(event) => {
+                Step::Signal(event) | Step::Broadcast(event) => {
                     let waiting = core::mem::take(&mut self.waiting[event as usize]);
-                    self.signalled[event as usize] = waiting.is_empty();
+                    self.signalled[event as usize] = waiting.is_empty() && matches!(step, Step::Signal(_));
                     for woken in waiting {
                         preempt |= self.wake(woken, now);
                     }

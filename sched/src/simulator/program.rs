@@ -20,8 +20,10 @@ pub enum Step {
     Period(Nanos),
     /// Block until somebody signals the event; not at all if that has happened while nobody waited.
     Wait(EventId),
-    /// Wake all that wait for the event.
+    /// Wake all that wait for the event; when nobody does, the next one to wait goes on at once.
     Signal(EventId),
+    /// Wake all that wait for the event; when nobody does, nothing happens.
+    Broadcast(EventId),
     /// Say how much the burst that comes next was asked to do ([`Origin::declared`]).
     Declare(u64),
 }
@@ -65,7 +67,7 @@ impl Workload {
     /// Number of distinct events, for the simulator's table.
     pub(super) fn events(&self) -> usize {
         let events = self.programs.iter().flat_map(|program| &program.steps).filter_map(|step| match step {
-            Step::Wait(event) | Step::Signal(event) => Some(*event as usize + 1),
+            Step::Wait(event) | Step::Signal(event) | Step::Broadcast(event) => Some(*event as usize + 1),
             _ => None,
         });
         events.max().unwrap_or(0)

@@ -2,8 +2,8 @@
 //!
 //! The files are not quite JSON: keys repeat and their order counts, commas trail, and `suspend` may stand without a value; so they are
 //! read by a small parser of their own. Of the language, what the descriptions use is understood: `run`, `sleep`, `timer`, `suspend`,
-//! `resume`, `wait`, `signal`, `sync`, `loop`, `phases`, `priority` (a nice value). Locks are left out: one CPU, short sections. A
-//! wake-up for somebody who does not wait yet is kept for them.
+//! `resume`, `wait`, `signal`, `sync`, `loop`, `phases`, `priority` (a nice value). Locks are left out: one CPU, and nothing runs between
+//! a signal and the wait that follows it. As with rt-app's condition variables, a wake-up that nobody waits for is lost.
 
 use super::Trace;
 use anyhow::{Result, bail};
@@ -129,10 +129,10 @@ fn steps(thread: &str, value: &Value, events: &mut Events, steps: &mut Vec<Step>
                 steps.push(Step::Period(nanos(period)));
             }
             "suspend" | "wait" => steps.push(Step::Wait(events.of(value, thread))),
-            "resume" | "signal" => steps.push(Step::Signal(events.of(value, thread))),
+            "resume" | "signal" => steps.push(Step::Broadcast(events.of(value, thread))),
             "sync" => {
                 let event = events.of(value, thread);
-                steps.extend([Step::Signal(event), Step::Wait(event)]);
+                steps.extend([Step::Broadcast(event), Step::Wait(event)]);
             }
             "phases" => {
                 for (_, phase) in value.members() {
@@ -157,7 +157,7 @@ pub(super) fn parse(text: &str) -> Result<Trace> {
         steps(name, task, &mut events, &mut list);
         let number = |key| task.get(key).and_then(Value::number);
         let rounds = number("loop").unwrap_or(1.0);
-        let blocks = |step: &Step| !matches!(step, Step::Run(_) | Step::Signal(_) | Step::Declare(_));
+        let blocks = |step: &Step| matches!(step, Step::Sleep(_) | Step::Period(_) | Step::Wait(_));
         let runs = |step: &Step| matches!(step, Step::Run(time) if *time > 0);
         if !list.iter().any(blocks) && !list.iter().any(runs) {
             bail!("thread {name} does nothing");
@@ -187,7 +187,7 @@ mod tests {
         let Ok(Trace::Fixed(workload)) = parse(text) else { panic!("a valid description was refused") };
         assert_eq!(workload.end, Some(6_000_000_000));
         let [a, b] = workload.programs.as_slice() else { panic!("two threads") };
-        assert_eq!(a.steps, [Step::Wait(0), Step::Run(10_000), Step::Signal(1), Step::Run(5_000)]);
+        assert_eq!(a.steps, [Step::Wait(0), Step::Run(10_000), Step::Broadcast(1), Step::Run(5_000)]);
         assert_eq!((a.nice.value(), a.rounds), (-3, u32::MAX));
         assert_eq!(b.steps, [Step::Run(1000), Step::Run(1000), Step::Period(100_000)]);
     }
