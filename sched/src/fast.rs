@@ -3,6 +3,8 @@
 
 use core::f32::consts::{LN_2, LOG2_E};
 
+const ROUND: f32 = 12_582_912.0;
+
 /// Natural logarithm of a positive, normal number. What else comes gives some finite number.
 #[must_use]
 pub(crate) fn ln(x: f32) -> f32 {
@@ -19,11 +21,12 @@ pub(crate) fn ln(x: f32) -> f32 {
 #[must_use]
 pub(crate) fn exp(x: f32) -> f32 {
     let y = (x * LOG2_E).clamp(-124.0, 124.0);
-    // y = n + f with f in −0.5..0.5; 2^f by its Taylor series.
-    let n = (y + 12_582_912.0) - 12_582_912.0;
-    let f = (y - n) * LN_2;
+    // y = n + f with f in −0.5..0.5; adding 1.5 · 2²³ rounds, and leaves n in the lowest bits.
+    let rounded = y + ROUND;
+    let f = (y - (rounded - ROUND)) * LN_2;
     let power = 1.0 + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0)))));
-    f32::from_bits(((n as i32 + 127) << 23) as u32) * power
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    f32::from_bits(exponent << 23) * power
 }
 
 #[cfg(test)]

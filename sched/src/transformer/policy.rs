@@ -43,6 +43,8 @@ pub struct Learning {
 
 struct Record {
     weight: f32,
+    /// ln(weight / 1024) / 4.
+    priority: f32,
     signs: Signs,
     outlook: Outlook,
     prospect: Prospect,
@@ -76,10 +78,6 @@ pub struct Transformer {
     now: Nanos,
     history: History,
     fluid: Fluid,
-    /// Tuning.
-    pub alpha: f32,
-    /// Tuning.
-    pub rate: f32,
     weights: Weights,
     decisions: Decisions,
     /// A decision to learn from.
@@ -103,8 +101,6 @@ impl Transformer {
             now: 0,
             history: History::new()?,
             fluid: Fluid::new()?,
-            alpha: 1.0,
-            rate: RATE,
             weights: Weights::untrained(),
             decisions: Decisions::new(),
             lesson: None,
@@ -168,9 +164,9 @@ impl Transformer {
     }
 
     /// Where a task stands: V at the end of its burst, if it has as much ahead as its effort.
-    fn key(&self, record: &Record, prospect: &Prospect) -> u64 {
-        let ahead = (prospect.effort + self.alpha * record.attained as f32) * (UNIT_WEIGHT / record.weight);
-        ((record.origin as f64 * f64::from(self.alpha)) as u64).saturating_add(ahead as u64)
+    fn key(record: &Record, prospect: &Prospect) -> u64 {
+        let ahead = (prospect.effort + record.attained as f32) * (UNIT_WEIGHT / record.weight);
+        record.origin.saturating_add(ahead as u64)
     }
 
     /// A tenth more than it should run before looking again, so that a burst as long as expected ends within it.
@@ -192,24 +188,28 @@ impl Transformer {
         let oldest = self.waiting.first().map(|(_, task)| task);
         let first = self.queue.iter().filter(|task| Some(*task) != oldest).take(TOKENS - 1);
         let scale = exp(-self.mean_ln);
+        let (mut ranks, mut owed) = ([1.0_f32; TOKENS], [0.0_f32; TOKENS]);
         for (task, record) in oldest.into_iter().chain(first).filter_map(|task| Some((task, self.records.get(task)?))) {
-            let owed = self.alpha * self.lag(record);
             let effort = record.prospect.effort;
-            let rank = (effort - owed).max(LATE * effort);
-            tokens[(tasks, 0)] = (ln(rank * scale) / 4.0).clamp(-4.0, 4.0);
-            tokens[(tasks, 1)] = (ln(1.0 + owed.max(0.0) * scale) / 4.0).clamp(0.0, 4.0);
+            let lag = self.lag(record);
+            ranks[tasks] = (effort - lag).max(LATE * effort) * scale;
+            owed[tasks] = 1.0 + lag.max(0.0) * scale;
             tokens[(tasks, 2)] = record.sleep_share;
-            tokens[(tasks, 3)] = ln(record.weight / UNIT_WEIGHT) / 4.0;
+            tokens[(tasks, 3)] = record.priority;
             seen[tasks] = Seen {
                 task,
                 burst: record.burst,
                 weight: record.weight / UNIT_WEIGHT,
                 attained: record.attained,
                 expected: record.prospect.remaining,
-                owed,
+                owed: lag,
                 left: None,
             };
             tasks += 1;
+        }
+        for i in 0..TOKENS {
+            tokens[(i, 0)] = (ln(ranks[i]) / 4.0).clamp(-4.0, 4.0);
+            tokens[(i, 1)] = (ln(owed[i]) / 4.0).clamp(0.0, 4.0);
         }
         (tokens, seen, tasks)
     }
@@ -268,6 +268,7 @@ impl Policy for Transformer {
         let outlook = Outlook::default();
         let record = Record {
             weight: entity.weight() as f32,
+            priority: 0.0,
             signs: Signs::default(),
             prospect: outlook.prospect(0, self.history.tail()),
             outlook,
@@ -309,7 +310,10 @@ impl Policy for Transformer {
             }
         }
         let Some(record) = self.records.get_mut(task) else { return Err(QueueError::Unknown { task }) };
-        record.weight = entity.weight() as f32;
+        if record.weight != entity.weight() as f32 || record.burst == 0 {
+            record.weight = entity.weight() as f32;
+            record.priority = ln(record.weight / UNIT_WEIGHT) / 4.0;
+        }
         if !record.active {
             record.active = true;
             record.attained = 0;
@@ -332,12 +336,8 @@ impl Policy for Transformer {
         record.prospect = record.outlook.prospect(record.attained, self.history.tail());
         record.queued = true;
         record.since = now;
-        let Some(record) = self.records.get(task) else { return Err(QueueError::Unknown { task }) };
-        let key = self.key(record, &record.prospect);
-        if let Some(record) = self.records.get_mut(task) {
-            record.key = key;
-        }
-        self.queue.insert(key, task);
+        record.key = Self::key(record, &record.prospect);
+        self.queue.insert(record.key, task);
         self.waiting.insert(now, task);
         Ok(())
     }
@@ -374,7 +374,7 @@ impl Policy for Transformer {
             (Some(woken), Some(current)) => {
                 let prospect = current.outlook.prospect(current.attained, self.history.tail());
                 let margin = (1.0 - PREEMPT_BELOW) * prospect.effort * (UNIT_WEIGHT / current.weight);
-                woken.key.saturating_add(margin as u64) < self.key(current, &prospect)
+                woken.key.saturating_add(margin as u64) < Self::key(current, &prospect)
             }
             _ => false,
         }
@@ -387,7 +387,7 @@ impl Policy for Transformer {
         let Some(lesson) = self.lesson.take().or_else(|| self.decisions.take_complete()) else { return false };
         let pass = self.weights.forward(&lesson.tokens, lesson.tasks);
         let (loss, gradient) = self.weights.gradient(&lesson.tokens, &pass, &lesson.target());
-        if self.weights.descend(&gradient, self.rate, self.rate * 5.0) {
+        if self.weights.descend(&gradient, RATE, LONGEST_STEP) {
             self.learning.steps += 1;
             self.learning.loss += (loss - self.learning.loss) * 0.02;
         }

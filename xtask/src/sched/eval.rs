@@ -22,9 +22,8 @@ fn run(entrant: Entrant, workload: &Workload, options: &EvalOptions) -> Outcome 
             "rr" => Box::new(RoundRobin::new()),
             "mlfq" => Box::new(Mlfq::new()),
             "guarded" => Box::new(sched::guard::Guard::new(sched::transformer::Transformer::new().unwrap(), Box::new(sched::guard::Trusting), || 0).unwrap()),
-            x if x.starts_with("tr") => { let mut t = sched::transformer::Transformer::new().unwrap(); t.rate = x[2..].parse().unwrap_or(0.001); Box::new(t)},
-            x if x.starts_with("t0") => { let mut t = sched::transformer::Transformer::new().unwrap(); t.set_learning(false); t.alpha = x[2..].parse().unwrap(); Box::new(t) },
             "transformer0" => { let mut t = sched::transformer::Transformer::new().unwrap(); t.set_learning(false); Box::new(t) },
+            "transformer" => Box::new(sched::transformer::Transformer::new().unwrap()),
             "eevdf" => Box::new(Eevdf::new()),
             _ => Box::new(Srpt::new(remaining)),
         }
