@@ -34,6 +34,38 @@ impl RunQueue {
         }
     }
 
+    /// Another policy for the fair class: it is told of every task, and which of them are queued, before it takes over. `tasks` are the
+    /// entities of all tasks registered here; those of other classes and unknown ones are passed over. `running` is who has the CPU.
+    ///
+    /// # Errors
+    /// The new policy does not take one of the tasks. The old one stays, with nothing changed.
+    pub fn set_policy(
+        &mut self,
+        mut fair: Box<dyn Policy>,
+        tasks: &[Entity],
+        running: Option<TaskId>,
+        now: Nanos,
+    ) -> Result<(), RegisterError> {
+        let mine = || tasks.iter().filter(|entity| self.fair.knows(entity.id()));
+        for entity in mine() {
+            fair.register(entity, now)?;
+        }
+        // The running task first: it is queued and taken, so that the new policy knows that it runs.
+        if let Some(entity) = mine().find(|entity| Some(entity.id()) == running)
+            && fair.enqueue(entity, Enqueue::New, now).is_ok()
+        {
+            fair.take(entity.id(), now);
+        }
+        self.fair.for_each(&mut |queued| {
+            if let Some(entity) = tasks.iter().find(|entity| entity.id() == queued) {
+                // It was registered just now, and is queued once.
+                let _ = fair.enqueue(entity, Enqueue::New, now);
+            }
+        });
+        self.fair = fair;
+        Ok(())
+    }
+
     /// Makes a task known to the class that its entity names; a reservation is admitted or refused here. May allocate: to be called
     /// from a task, not from an interrupt handler.
     ///

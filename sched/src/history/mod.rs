@@ -148,6 +148,13 @@ impl History {
         best.map_or_else(Outlook::default, |(_, ring)| ring.outlook())
     }
 
+    /// The persistence baseline: the last size with the most specific sign that was seen before.
+    #[must_use]
+    pub fn last(&self, signs: &Signs) -> Option<f32> {
+        let ring = signs.iter().find_map(|&sign| self.ring(sign))?;
+        Some(ring.sizes[(usize::from(ring.next) + WINDOW - 1) % WINDOW])
+    }
+
     /// A burst with these signs has ended.
     pub fn learn(&mut self, signs: &Signs, size: Nanos) {
         self.clock = self.clock.wrapping_add(1);

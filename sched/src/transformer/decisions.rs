@@ -1,5 +1,8 @@
 //! Decisions that wait for their outcome: what the network saw, and what came of the tasks it saw.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use super::network::{TOKENS, Target, Tokens};
 use super::policy::LATE;
 use crate::fast::ln;
@@ -59,13 +62,17 @@ impl Decision {
 
 /// The decisions that wait.
 pub(super) struct Decisions {
-    waiting: [Option<Decision>; WAITING],
+    waiting: Box<[Option<Decision>]>,
     next: usize,
 }
 
 impl Decisions {
-    pub(super) const fn new() -> Self {
-        Self { waiting: [const { None }; WAITING], next: 0 }
+    /// None; `None` when there is no memory for them.
+    pub(super) fn new() -> Option<Self> {
+        let mut waiting = Vec::new();
+        waiting.try_reserve_exact(WAITING).ok()?;
+        waiting.resize(WAITING, None);
+        Some(Self { waiting: waiting.into_boxed_slice(), next: 0 })
     }
 
     /// A decision was made. Returns the one that had waited for longest, if there is no room for both and two of its tasks are done.

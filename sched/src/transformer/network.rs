@@ -109,9 +109,11 @@ fn product<const M: usize, const N: usize>(
 ) -> SMatrix<f32, TOKENS, N> {
     let mut result = SMatrix::<f32, TOKENS, N>::zeros();
     for (n, to) in lanes_mut(&mut result).iter_mut().enumerate() {
+        let mut sum = [0.0; TOKENS];
         for (m, from) in lanes(matrix).iter().enumerate() {
-            add_scaled(to, from, weights[(m, n)]);
+            add_scaled(&mut sum, from, weights[(m, n)]);
         }
+        *to = sum;
     }
     result
 }
@@ -217,15 +219,16 @@ impl Weights {
         let shares = sums.map(|sum| 1.0 / sum.max(f32::MIN_POSITIVE));
         let mut joined = SMatrix::<f32, TOKENS, JOINED>::zeros();
         joined.fixed_columns_mut::<FEATURES>(0).copy_from(tokens);
-        let mut context = [[0.0; TOKENS]; HEAD];
-        for (j, column) in attention.as_mut_slice().as_chunks_mut::<TOKENS>().0.iter_mut().enumerate().take(tasks) {
+        let columns = &mut attention.as_mut_slice().as_chunks_mut::<TOKENS>().0[..tasks];
+        for column in columns.iter_mut() {
             column.iter_mut().zip(&shares).for_each(|(score, share)| *score *= share);
-            for (d, context) in context.iter_mut().enumerate() {
-                add_scaled(context, column, value[(j, d)]);
-            }
         }
-        for (d, context) in context.iter().enumerate() {
-            joined.column_mut(FEATURES + d).copy_from_slice(context);
+        for (to, values) in lanes_mut(&mut joined)[FEATURES..].iter_mut().zip(lanes(&value)) {
+            let mut sum = [0.0; TOKENS];
+            for (column, by) in columns.iter().zip(values) {
+                add_scaled(&mut sum, column, *by);
+            }
+            *to = sum;
         }
         let mut hidden = product(&joined, &self.hidden);
         for (column, bias) in lanes_mut(&mut hidden).iter_mut().zip(self.hidden_bias.iter()) {

@@ -2,6 +2,7 @@
 
 use super::decisions::{Decision, Decisions, Seen};
 use super::network::{TOKENS, Tokens, Weights};
+use super::versions::Versions;
 use crate::fast::{exp, ln};
 use crate::fluid::{BurstId, Fluid};
 use crate::guard::Candidate;
@@ -47,6 +48,8 @@ struct Record {
     priority: f32,
     signs: Signs,
     outlook: Outlook,
+    /// The last size with the most specific sign that was seen before.
+    persistence: Option<f32>,
     prospect: Prospect,
     /// Number of the burst at hand.
     burst: u32,
@@ -80,6 +83,7 @@ pub struct Transformer {
     fluid: Fluid,
     weights: Weights,
     decisions: Decisions,
+    versions: Versions,
     /// A decision to learn from.
     lesson: Option<Decision>,
     picks: u32,
@@ -102,7 +106,8 @@ impl Transformer {
             history: History::new()?,
             fluid: Fluid::new()?,
             weights: Weights::untrained(),
-            decisions: Decisions::new(),
+            decisions: Decisions::new()?,
+            versions: Versions::new()?,
             lesson: None,
             picks: 0,
             mean_ln: ln(3e6),
@@ -122,9 +127,28 @@ impl Transformer {
         &self.weights
     }
 
-    /// Other weights.
-    pub fn set_weights(&mut self, weights: Weights) {
+    /// Other weights, such as saved ones; those that it has are put by first.
+    pub fn load(&mut self, weights: Weights) {
+        self.save();
         self.weights = weights;
+    }
+
+    /// Puts the weights by; returns the version's number.
+    pub fn save(&mut self) -> u32 {
+        self.versions.save(&self.weights, self.now, self.learning.steps, self.learning.loss)
+    }
+
+    /// Goes back to the version put by last, which is forgotten; `None` when there is none. Returns its number.
+    pub fn rollback(&mut self) -> Option<u32> {
+        let version = self.versions.pop()?;
+        self.weights = version.weights;
+        Some(version.number)
+    }
+
+    /// The versions put by, oldest first.
+    #[must_use]
+    pub fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     /// How learning goes.
@@ -150,10 +174,12 @@ impl Transformer {
         record.blocked = now;
         let size = record.attained;
         let seen = ln(size.max(1) as f32);
-        if let Some(median) = record.outlook.median() {
-            let error = (ln(median) - seen).abs();
-            self.learning.predicted += 1;
-            self.learning.error += (error - self.learning.error) * 0.02;
+        if let (Some(median), Some(last)) = (record.outlook.median(), record.persistence) {
+            let learning = &mut self.learning;
+            learning.predicted += 1;
+            let step = (1.0 / learning.predicted as f32).max(0.005);
+            learning.error += ((ln(median) - seen).abs() - learning.error) * step;
+            learning.persistence_error += ((ln(last) - seen).abs() - learning.persistence_error) * step;
         }
         self.mean_ln += (seen - self.mean_ln) * 0.02;
         self.decisions.ended(task, record.burst, size);
@@ -272,6 +298,7 @@ impl Policy for Transformer {
             signs: Signs::default(),
             prospect: outlook.prospect(0, self.history.tail()),
             outlook,
+            persistence: None,
             burst: 0,
             attained: 0,
             active: false,
@@ -328,6 +355,7 @@ impl Policy for Transformer {
             }
             record.began = now;
             record.outlook = self.history.outlook(&record.signs);
+            record.persistence = self.history.last(&record.signs);
             self.fluid.advance(now, &mut |_| {});
             let size = record.outlook.prospect(0, self.history.tail()).remaining as Nanos;
             let last = (why != Enqueue::New).then_some(record.ideal);
