@@ -39,6 +39,11 @@ struct Burst {
     /// When it ended in reality.
     ended: Option<Nanos>,
     label: bool,
+    /// How often it turned out longer than expected, and when it would have ended here had it not.
+    overruns: u8,
+    due: Nanos,
+    /// It was told of before its end.
+    told: bool,
 }
 
 /// A burst that has ended in both worlds.
@@ -140,10 +145,14 @@ impl Fluid {
             if let Some(ended) = first.ended {
                 self.weight = self.weight + u64::from(first.next_weight) - u64::from(first.weight);
                 let since = |time: Nanos| time.saturating_sub(first.release);
-                compared(Compared { real: since(ended), ideal: since(self.now), label: first.label });
+                if !first.told {
+                    compared(Compared { real: since(ended), ideal: since(self.now), label: first.label });
+                }
             } else {
                 let more = ((first.tag - first.began) / 2).max(Self::scaled(100_000, first.weight));
-                self.insert(Burst { tag: first.tag.saturating_add(more), ..first });
+                let due = if first.overruns == 0 { self.now } else { first.due };
+                let overruns = first.overruns.saturating_add(1);
+                self.insert(Burst { tag: first.tag.saturating_add(more), due, overruns, ..first });
             }
             self.remember();
         }
@@ -170,9 +179,24 @@ impl Fluid {
             }
         };
         let tag = began.saturating_add(Self::scaled(size, weight).max(1));
-        self.insert(Burst { tag, id, weight, next_weight: 0, began, release: self.now, ended: None, label });
+        let (release, due) = (self.now, self.now);
+        let burst = Burst { tag, id, weight, next_weight: 0, began, release, ended: None, label, overruns: 0, due, told: false };
+        self.insert(burst);
         self.remember();
         (id, began)
+    }
+
+    /// Bursts that were given twice the expected time here, and have not ended in reality: those that were `left_behind` there are
+    /// told of now, with the age that they have. Else who starves everybody would look good, for only the dead are counted.
+    pub fn overdue(&mut self, left_behind: &mut dyn FnMut(BurstId) -> bool, compared: &mut dyn FnMut(Compared)) {
+        let now = self.now;
+        for burst in self.bursts.iter_mut().filter(|burst| burst.ended.is_none() && burst.overruns >= 2 && !burst.told) {
+            if left_behind(burst.id) {
+                burst.told = true;
+                let since = |time: Nanos| time.saturating_sub(burst.release);
+                compared(Compared { real: since(now), ideal: since(burst.due), label: burst.label });
+            }
+        }
     }
 
     /// A burst has ended in reality, after `size`. Says how it compares, if it would have ended here before.
@@ -187,7 +211,8 @@ impl Fluid {
         }
         self.weight -= u64::from(burst.weight);
         let since = |time: Nanos| time.saturating_sub(burst.release);
-        Some(Compared { real: since(self.now), ideal: since(self.when(burst.tag)).max(size), label: burst.label })
+        let ideal = since(self.when(burst.tag)).max(size);
+        (!burst.told).then_some(Compared { real: since(self.now), ideal, label: burst.label })
     }
 }
 

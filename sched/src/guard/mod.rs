@@ -41,6 +41,10 @@ const EARLY_LIMITS: Ratio = Ratio { mean: 1.5, tail: 2.0 };
 const ENOUGH_WINDOWS: u32 = 4;
 /// In shadow mode, whether to act is considered after every so many bursts.
 const LOOK_EVERY: usize = 8;
+/// After so many decisions, bursts that are kept waiting are looked for.
+const NEGLECT_EVERY: u64 = 32;
+/// So many of them found at once end the candidate's rule.
+const MAX_NEGLECTED: u32 = 8;
 /// Windows of cooldown after the first return, and at most.
 const COOLDOWN: u32 = 4;
 const LONGEST_COOLDOWN: u32 = 64;
@@ -102,6 +106,7 @@ pub struct Guard<C: Candidate> {
     /// Windows of bursts seen, and at which burst to look next.
     seen: usize,
     look_at: usize,
+    look_after: u64,
     overruns: u32,
     counts: Counts,
     latency: Latency,
@@ -134,6 +139,7 @@ impl<C: Candidate> Guard<C> {
             cooldown: COOLDOWN,
             seen: 0,
             look_at: LOOK_EVERY,
+            look_after: NEGLECT_EVERY,
             overruns: 0,
             counts: Counts::default(),
             latency: Latency::default(),
@@ -334,6 +340,25 @@ impl<C: Candidate> Guard<C> {
         }
     }
 
+    /// Bursts that should have ended, and were hardly begun.
+    fn look_for_neglect(&mut self) {
+        let Self { fluid, records, candidate_score, classic_score, .. } = self;
+        let neglected = |id: BurstId| {
+            records.iter().any(|(_, record)| {
+                let expected = record.expected.unwrap_or(SLICE as f32);
+                record.active && record.ideal == id && (record.attained as f32) < expected / 2.0
+            })
+        };
+        let mut found = 0;
+        fluid.overdue(&mut { neglected }, &mut |compared| {
+            found += u32::from(compared.label);
+            if compared.label { &mut *candidate_score } else { &mut *classic_score }.add(compared);
+        });
+        if self.rule == Rule::Acting && found >= MAX_NEGLECTED {
+            self.end_rule(Reason::Neglect(found));
+        }
+    }
+
     /// At the end of a window: whether the candidate's rule should end.
     fn judge(&mut self) {
         self.classic_score.close();
@@ -499,6 +524,10 @@ impl<C: Candidate> Policy for Guard<C> {
             if self.rule == Rule::Acting {
                 self.end_rule(Reason::NotFinite);
             }
+        }
+        if self.counts.decisions >= self.look_after {
+            self.look_after = self.counts.decisions + NEGLECT_EVERY;
+            self.look_for_neglect();
         }
         self.judge();
         self.consider();

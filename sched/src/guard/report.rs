@@ -39,6 +39,8 @@ pub enum Reason {
     Slower(Ratio),
     /// The order of sizes is not foretold any more.
     Unforeseen(Foresight),
+    /// So many bursts were kept waiting for twice the time in which ideal sharing would have ended them.
+    Neglect(u32),
     /// Decisions took longer than the budget, this many in a row.
     Overruns(u32),
     /// It named a task that may not run.
@@ -64,6 +66,7 @@ impl fmt::Display for Reason {
             Self::Slower(ratio) => {
                 write!(f, "response times {:.2} of ideal sharing (tail {:.2})", ratio.mean, ratio.tail)
             }
+            Self::Neglect(count) => write!(f, "{count} bursts were kept waiting"),
             Self::Overruns(count) => write!(f, "{count} decisions over the budget"),
             Self::NotRunnable => write!(f, "named a task that may not run"),
             Self::NotFinite => write!(f, "its numbers are not finite"),

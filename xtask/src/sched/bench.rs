@@ -21,7 +21,8 @@ fn policies() -> [(&'static str, fn() -> Option<Box<dyn Policy>>); 6] {
         ("mlfq", || Some(Box::new(Mlfq::new()))),
         ("eevdf", || Some(Box::new(Eevdf::new()))),
         ("transformer", || Some(Box::new(Transformer::new()?))),
-        ("guarded", || {
+        ("  guarded", || {
+            // A made-up load says nothing of response times: it is kept acting.
             let mut guard = Guard::new(Transformer::new()?, Box::new(Trusting), || 0)?;
             guard.set_rule(Rule::Acting);
             Some(Box::new(guard))

@@ -1,8 +1,9 @@
 //! Mixed workloads of our own making, beside the traces: CPU-bound, interactive, periodic and producer/consumer threads together with a
 //! stream of commands. Drawn at random from a fixed seed; nothing in them was chosen by looking at a policy's result.
 
-use sched::simulator::{Program, Step, Workload};
-use sched::{Nanos, Nice, Origin, key};
+use super::traces::OpenTrace;
+use sched::simulator::{Costs, Program, Step, Workload, simulate};
+use sched::{Fcfs, Nanos, Nice, Origin, key};
 
 const US: f64 = 1e3;
 const MS: f64 = 1e6;
@@ -122,6 +123,19 @@ pub fn commands(load: f64, seed: u64) -> Workload {
         time += random.exponential(gap);
     }
     Workload { programs, end: Some(LENGTH as Nanos) }
+}
+
+/// The threads of a description, and the first jobs of a trace in their time, so many that the CPU is asked for `load` in all.
+pub fn together(threads: &Workload, trace: &OpenTrace, load: f64) -> Workload {
+    let length = threads.end.unwrap_or(LENGTH as Nanos);
+    let alone = simulate(threads, Box::new(Fcfs::new()), Costs::default()).summary().utilisation;
+    let room = (load - alone).max(0.05);
+    // Jobs of 20 ms in the mean: enough of them for a mean, short enough for many to end.
+    let mut jobs = trace.at_load(room, 20_000_000);
+    jobs.programs.retain(|program| program.start < length);
+    jobs.programs.extend(threads.programs.iter().cloned());
+    jobs.end = Some(length);
+    jobs
 }
 
 /// Jobs whose sizes nobody can know: exponential, all of one program. No policy without an oracle can do better than another here.

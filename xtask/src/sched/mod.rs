@@ -3,6 +3,7 @@
 mod bench;
 mod eval;
 mod mixed;
+mod shared;
 mod traces;
 
 use crate::workspace::Workspace;
@@ -28,9 +29,15 @@ pub struct EvalOptions {
     /// What a decision of the transformer costs, in nanoseconds; that of the others counts as nothing.
     #[arg(long, default_value_t = 2000)]
     pub decision_ns: u64,
-    /// Only traces whose name contains this.
+    /// Only workloads whose title contains this.
     #[arg(long)]
     pub only: Option<String>,
+    /// The transformer also without its guard, without training, and in shadow mode.
+    #[arg(long)]
+    pub ablation: bool,
+    /// Start of the random sequences of the mixed workloads.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -60,7 +60,7 @@ mod tests {
         else {
             panic!("a valid trace was refused")
         };
-        assert_eq!(trace.len(), 1);
+        assert_eq!(trace.at_load(0.5, 1_000_000).programs.len(), 1);
         assert!(parse_llm("head\n2023-11-16,10,3\n").is_err());
     }
 }

@@ -24,23 +24,6 @@ pub struct OpenTrace {
 const SHORTEST: f64 = 10_000.0;
 
 impl OpenTrace {
-    /// The jobs, in order of submission; those without work left out.
-    pub fn new(mut jobs: Vec<Job>) -> Self {
-        jobs.retain(|job| job.size > 0.0 && job.size.is_finite() && job.submit.is_finite());
-        jobs.sort_by(|a, b| a.submit.total_cmp(&b.submit));
-        Self { jobs }
-    }
-
-    /// Number of jobs.
-    pub fn len(&self) -> usize {
-        self.jobs.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-    }
-
     /// The jobs, one task each, sizes scaled to a mean of `mean` and gaps to a load of `load`.
     pub fn at_load(&self, load: f64, mean: Nanos) -> Workload {
         let count = self.jobs.len().max(1) as f64;
