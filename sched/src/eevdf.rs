@@ -78,7 +78,14 @@ impl Eevdf {
     /// An empty queue.
     #[must_use]
     pub const fn new() -> Self {
-        Self { records: Table::new(), queue: Ordered::new(), running: None, weight: 0, base: ORIGIN, excess: 0 }
+        Self {
+            records: Table::new(),
+            queue: Ordered::new(),
+            running: None,
+            weight: 0,
+            base: ORIGIN,
+            excess: 0,
+        }
     }
 
     /// Moves `base` to V, rounded down, so that `excess` stays small.
@@ -167,9 +174,11 @@ impl Policy for Eevdf {
         let Some(record) = self.records.get_mut(task) else { return Err(QueueError::Unknown { task }) };
         record.weight = entity.weight();
         if !again {
-            let lag = if let (Place::Away { lag }, false) = (record.place, why == Enqueue::New) { lag } else { 0 };
+            let lag =
+                if let (Place::Away { lag }, false) = (record.place, why == Enqueue::New) { lag } else { 0 };
             // Coming back with a lag moves V itself; so much more is needed that the lag is as it was once it is there.
-            let lag = if competing > 0 { i128::from(lag) * (competing + record.weight()) / competing } else { 0 };
+            let lag =
+                if competing > 0 { i128::from(lag) * (competing + record.weight()) / competing } else { 0 };
             record.virtual_time = base.saturating_sub_signed(i64::try_from(lag).unwrap_or(0));
             record.deadline = record.virtual_time.saturating_add(record.scaled(SLICE));
         }

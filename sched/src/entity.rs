@@ -82,7 +82,8 @@ pub struct Origin {
 /// A number for a name, never 0: its FNV-1a hash.
 #[must_use]
 pub fn key(name: &str) -> u32 {
-    let hash = name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.max(1)
 }
 

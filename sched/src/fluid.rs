@@ -180,7 +180,19 @@ impl Fluid {
         };
         let tag = began.saturating_add(Self::scaled(size, weight).max(1));
         let (release, due) = (self.now, self.now);
-        let burst = Burst { tag, id, weight, next_weight: 0, began, release, ended: None, label, overruns: 0, due, told: false };
+        let burst = Burst {
+            tag,
+            id,
+            weight,
+            next_weight: 0,
+            began,
+            release,
+            ended: None,
+            label,
+            overruns: 0,
+            due,
+            told: false,
+        };
         self.insert(burst);
         self.remember();
         (id, began)
@@ -188,9 +200,15 @@ impl Fluid {
 
     /// Bursts that were given twice the expected time here, and have not ended in reality: those that were `left_behind` there are
     /// told of now, with the age that they have. Else who starves everybody would look good, for only the dead are counted.
-    pub fn overdue(&mut self, left_behind: &mut dyn FnMut(BurstId) -> bool, compared: &mut dyn FnMut(Compared)) {
+    pub fn overdue(
+        &mut self,
+        left_behind: &mut dyn FnMut(BurstId) -> bool,
+        compared: &mut dyn FnMut(Compared),
+    ) {
         let now = self.now;
-        for burst in self.bursts.iter_mut().filter(|burst| burst.ended.is_none() && burst.overruns >= 2 && !burst.told) {
+        for burst in
+            self.bursts.iter_mut().filter(|burst| burst.ended.is_none() && burst.overruns >= 2 && !burst.told)
+        {
             if left_behind(burst.id) {
                 burst.told = true;
                 let since = |time: Nanos| time.saturating_sub(burst.release);
@@ -242,7 +260,13 @@ mod tests {
         seen.extend(fluid.end(b, 10 * MS));
         fluid.advance(21 * MS, &mut |c| seen.push(c));
         let ideal = 20 * MS;
-        assert_eq!(seen, [Compared { real: 10 * MS, ideal, label: false }, Compared { real: 20 * MS, ideal, label: false }]);
+        assert_eq!(
+            seen,
+            [
+                Compared { real: 10 * MS, ideal, label: false },
+                Compared { real: 20 * MS, ideal, label: false }
+            ]
+        );
     }
 
     #[test]

@@ -9,7 +9,8 @@ use sched::guard::{BUDGET, Candidate, Contain, Ending, Guard, Reason, Rule, Swit
 use sched::simulator::{Costs, Outcome, Program, Step, Workload, simulate};
 use sched::transformer::Transformer;
 use sched::{
-    Eevdf, Enqueue, Entity, Nanos, Nice, Origin, Pick, Policy, QueueError, RegisterError, RoundRobin, SLICE, TaskId,
+    Eevdf, Enqueue, Entity, Nanos, Nice, Origin, Pick, Policy, QueueError, RegisterError, RoundRobin, SLICE,
+    TaskId,
 };
 
 const MS: Nanos = 1_000_000;
@@ -105,7 +106,8 @@ impl Candidate for Rogue {
     fn prefer(&mut self, _now: Nanos) -> Option<Pick> {
         self.calls += 1;
         let pick = |task: TaskId| Pick { task, slice: 50 * MS };
-        let size = |task: TaskId| self.sizes.iter().find(|(known, _)| *known == task).map_or(0, |(_, size)| *size);
+        let size =
+            |task: TaskId| self.sizes.iter().find(|(known, _)| *known == task).map_or(0, |(_, size)| *size);
         match self.vice {
             Vice::Panics(at) if self.calls >= at => panic!("on purpose"),
             Vice::Loops(at) if self.calls >= at => panic!("stands for a loop that the containment stops"),
@@ -284,7 +286,8 @@ fn whatever_it_does_all_work_is_done_and_the_guard_says_why_it_ended_it() {
 
 #[test]
 fn one_that_broke_is_not_called_again_until_it_is_replaced() {
-    let mut guard = Guard::new(Rogue::new(Vice::Panics(1)), Box::new(Catching { loops: false }), || 0).unwrap();
+    let mut guard =
+        Guard::new(Rogue::new(Vice::Panics(1)), Box::new(Catching { loops: false }), || 0).unwrap();
     let entities: Vec<Entity> =
         (0..3).map(|id| Entity::new(id, Nice::default(), sched::Class::Fair, 0)).collect();
     for entity in &entities {

@@ -1,14 +1,12 @@
 //! All fair policies on the same terms, EEVDF's bounds, and reservations beside each of them.
 
-
-
 use proptest::prelude::*;
 use sched::guard::{Guard, Rule, Trusting};
 use sched::simulator::{Costs, Program, Srpt, Step, Workload, simulate_with};
 use sched::transformer::Transformer;
 use sched::{
-    Class, Eevdf, Enqueue, Entity, Fair, Fcfs, Mlfq, Nanos, Nice, Origin, Policy, Reservation, RoundRobin, RunQueue, SLICE,
-    TaskId,
+    Class, Eevdf, Enqueue, Entity, Fair, Fcfs, Mlfq, Nanos, Nice, Origin, Policy, Reservation, RoundRobin,
+    RunQueue, SLICE, TaskId,
 };
 
 const MS: Nanos = 1_000_000;
@@ -41,7 +39,13 @@ fn program() -> impl Strategy<Value = Program> {
     ];
     let origin = (0..4_u32, 0..3_u32).prop_map(|(program, owner)| Origin { program, owner, declared: 0 });
     (prop::collection::vec(step, 1..8), -19..19_i32, 0..50 * MS, 1..6_u32, origin).prop_map(
-        |(steps, nice, start, rounds, origin)| Program { origin, nice: Nice::new(nice), start, steps, rounds },
+        |(steps, nice, start, rounds, origin)| Program {
+            origin,
+            nice: Nice::new(nice),
+            start,
+            steps,
+            rounds,
+        },
     )
 }
 
@@ -178,8 +182,10 @@ fn policies_can_be_exchanged() {
     }
     let running = queue.pick(0).unwrap().task;
 
-    for (round, make) in [(|| Box::new(guarded()) as Box<dyn Policy>) as fn() -> _, || Box::new(Mlfq::new())].iter().enumerate() {
-
+    for (round, make) in [(|| Box::new(guarded()) as Box<dyn Policy>) as fn() -> _, || Box::new(Mlfq::new())]
+        .iter()
+        .enumerate()
+    {
         queue.set_policy(make(), &entities, Some(running), 1 + round as u64).unwrap();
         assert_eq!(queue.len(), 3);
         assert!(entities.iter().all(|entity| queue.knows(entity.id())));

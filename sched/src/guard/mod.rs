@@ -13,10 +13,13 @@
 //!
 //! A candidate that panics or does not return is dealt with by a [`Contain`] that the caller brings.
 
+mod candidate;
 mod contain;
+mod judge;
 mod report;
 mod score;
 
+pub use candidate::Candidate;
 pub use contain::{Contain, Ending, Trusting};
 pub use report::{Counts, Latency, Reason, Rule, SwitchOver};
 pub use score::{Foresight, Ratio, WINDOW};
@@ -35,16 +38,6 @@ pub const BUDGET: Nanos = 50_000;
 pub const MAX_OVERRUNS: u32 = 4;
 /// In shadow mode, one decision in so many is asked of the candidate.
 const ASK_EVERY: u64 = 8;
-/// How much worse than the classic policy's the mean may be, and the tail; and as long as there are few windows to tell by.
-const LIMITS: Ratio = Ratio { mean: 1.0, tail: 1.1 };
-const EARLY_LIMITS: Ratio = Ratio { mean: 1.5, tail: 2.0 };
-const ENOUGH_WINDOWS: u32 = 4;
-/// In shadow mode, whether to act is considered after every so many bursts.
-const LOOK_EVERY: usize = 8;
-/// After so many decisions, bursts that are kept waiting are looked for.
-const NEGLECT_EVERY: u64 = 32;
-/// So many of them found at once end the candidate's rule.
-const MAX_NEGLECTED: u32 = 8;
 /// Windows of cooldown after the first return, and at most.
 const COOLDOWN: u32 = 4;
 const LONGEST_COOLDOWN: u32 = 64;
@@ -53,21 +46,6 @@ const BOUND: Nanos = 2_000_000_000;
 const BOUND_ROUNDS: u64 = 16;
 /// Switch-overs that are remembered.
 const LOG: usize = 16;
-
-/// A policy that can be guarded.
-pub trait Candidate: Policy {
-    /// Whom it would pick. Its queue stays as it is: the guard says with [`Policy::take`] whom it did.
-    fn prefer(&mut self, now: Nanos) -> Option<Pick>;
-
-    /// What it expects the burst that a task has just begun to take, in all.
-    fn expected(&self, task: TaskId) -> Option<Nanos>;
-
-    /// Whether all its numbers are finite.
-    fn healthy(&self) -> bool;
-
-    /// Its numbers are not: back to the beginning, with the tasks that it has.
-    fn restart(&mut self);
-}
 
 struct Record {
     /// As it was queued last.
@@ -138,8 +116,8 @@ impl<C: Candidate> Guard<C> {
             cooling: 0,
             cooldown: COOLDOWN,
             seen: 0,
-            look_at: LOOK_EVERY,
-            look_after: NEGLECT_EVERY,
+            look_at: 0,
+            look_after: 0,
             overruns: 0,
             counts: Counts::default(),
             latency: Latency::default(),
@@ -339,64 +317,6 @@ impl<C: Candidate> Guard<C> {
             if compared.label { &mut self.candidate_score } else { &mut self.classic_score }.add(compared);
         }
     }
-
-    /// Bursts that should have ended, and were hardly begun.
-    fn look_for_neglect(&mut self) {
-        let Self { fluid, records, candidate_score, classic_score, .. } = self;
-        let neglected = |id: BurstId| {
-            records.iter().any(|(_, record)| {
-                let expected = record.expected.unwrap_or(SLICE as f32);
-                record.active && record.ideal == id && (record.attained as f32) < expected / 2.0
-            })
-        };
-        let mut found = 0;
-        fluid.overdue(&mut { neglected }, &mut |compared| {
-            found += u32::from(compared.label);
-            if compared.label { &mut *candidate_score } else { &mut *classic_score }.add(compared);
-        });
-        if self.rule == Rule::Acting && found >= MAX_NEGLECTED {
-            self.end_rule(Reason::Neglect(found));
-        }
-    }
-
-    /// At the end of a window: whether the candidate's rule should end.
-    fn judge(&mut self) {
-        self.classic_score.close();
-        let closed = self.candidate_score.close();
-        let (Rule::Acting, true, Some(ratio)) = (self.rule, closed, self.candidate_score.ratio()) else { return };
-        // Ideal sharing is what the classic policy would be at best; it may be known to do worse here.
-        let classic = self.classic_score.ratio().unwrap_or(Ratio { mean: 1.0, tail: 1.0 });
-        let mean = ratio.mean / classic.mean.max(1.0);
-        let tail = ratio.tail / classic.tail.max(1.0);
-        let windows = self.candidate_score.windows();
-        let limits = if windows < ENOUGH_WINDOWS { EARLY_LIMITS } else { LIMITS };
-        if mean > limits.mean || tail > limits.tail {
-            self.end_rule(Reason::Slower(ratio));
-        } else if windows >= 4 * ENOUGH_WINDOWS {
-            // It has held for long enough: the next cooldown is short again.
-            self.cooldown = COOLDOWN;
-        }
-    }
-
-    /// After every [`WINDOW`] bursts: whether sizes are foreseeable enough for the candidate to act, or to go on acting.
-    fn consider(&mut self) {
-        if self.pairs.count() / WINDOW != self.seen {
-            self.seen = self.pairs.count() / WINDOW;
-            self.pairs.close();
-            self.cooling = self.cooling.saturating_sub(1);
-            if let (Rule::Acting, Some(foresight)) = (self.rule, self.pairs.hopeless()) {
-                self.end_rule(Reason::Unforeseen(foresight));
-            }
-        }
-        let may_try = self.rule == Rule::Shadow && self.allowed && self.cooling == 0;
-        // Looking is not free: not after every burst.
-        if may_try && self.pairs.count() >= self.look_at {
-            self.look_at = self.pairs.count() + LOOK_EVERY;
-            if let Some(foresight) = self.pairs.promising() {
-                self.switch(Rule::Acting, Reason::Promising(foresight));
-            }
-        }
-    }
 }
 
 impl<C: Candidate> Policy for Guard<C> {
@@ -415,7 +335,10 @@ impl<C: Candidate> Policy for Guard<C> {
             ideal: 0,
             since: None,
         };
-        let own = self.waiting.reserve(self.records.len() + 1, task).and_then(|()| self.records.insert(task, record));
+        let own = self
+            .waiting
+            .reserve(self.records.len() + 1, task)
+            .and_then(|()| self.records.insert(task, record));
         let told = own.and_then(|()| self.ask(|candidate| candidate.register(entity, now)).unwrap_or(Ok(())));
         if told.is_err() {
             self.records.remove(task);
@@ -525,12 +448,7 @@ impl<C: Candidate> Policy for Guard<C> {
                 self.end_rule(Reason::NotFinite);
             }
         }
-        if self.counts.decisions >= self.look_after {
-            self.look_after = self.counts.decisions + NEGLECT_EVERY;
-            self.look_for_neglect();
-        }
-        self.judge();
-        self.consider();
+        self.review();
         worked
     }
 

@@ -115,7 +115,12 @@ impl History {
         let mut rings = Vec::new();
         rings.try_reserve_exact(RINGS).ok()?;
         rings.resize(RINGS, Ring::EMPTY);
-        Some(Self { rings: rings.into_boxed_slice(), clock: 0, errors: [[UNTRIED; 4]; KINDS], tail: Tail::new() })
+        Some(Self {
+            rings: rings.into_boxed_slice(),
+            clock: 0,
+            errors: [[UNTRIED; 4]; KINDS],
+            tail: Tail::new(),
+        })
     }
 
     /// All sizes together: what is left of a burst that has outrun its kind.

@@ -306,7 +306,9 @@ impl<'a> Simulator<'a> {
         let task = &self.tasks[id as usize];
         let steps = &self.workload.programs[task.program].steps;
         let rest = steps.iter().skip(task.step);
-        let rest = rest.take_while(|step| !matches!(step, Step::Sleep(_) | Step::Until(_) | Step::Period(_) | Step::Wait(_)));
+        let rest = rest.take_while(|step| {
+            !matches!(step, Step::Sleep(_) | Step::Until(_) | Step::Period(_) | Step::Wait(_))
+        });
         task.work + rest.map(|step| if let Step::Run(time) = step { *time } else { 0 }).sum::<Nanos>()
     }
 
@@ -328,7 +330,9 @@ impl<'a> Simulator<'a> {
     /// Wakes whom it is time for; says whether one of them should have the CPU at once.
     fn wake_due(&mut self) -> bool {
         let mut preempt = false;
-        while let Some(Reverse((at, id))) = self.sleeping.peek().copied().filter(|Reverse((at, _))| *at <= self.now) {
+        while let Some(Reverse((at, id))) =
+            self.sleeping.peek().copied().filter(|Reverse((at, _))| *at <= self.now)
+        {
             self.sleeping.pop();
             preempt |= self.wake(id, at);
         }

@@ -79,7 +79,8 @@ impl Outcome {
         let mut responses: Vec<Nanos> = self.bursts.iter().map(Burst::response).collect();
         responses.sort_unstable();
         let rates = || self.bursts.iter().map(|burst| 1.0 / burst.slowdown().max(1.0));
-        let (sum, squares) = rates().fold((0.0, 0.0), |(sum, squares), rate| (sum + rate, squares + rate * rate));
+        let (sum, squares) =
+            rates().fold((0.0, 0.0), |(sum, squares), rate| (sum + rate, squares + rate * rate));
         Summary {
             bursts: count,
             mean: responses.iter().map(|&time| time as f64).sum::<f64>() / n,
@@ -106,7 +107,9 @@ pub fn ideal_sharing(bursts: &[Burst]) -> Summary {
     while next < by_release.len() || !active.is_empty() {
         let release = by_release.get(next).map(|burst| burst.release as f64);
         let jobs = active.len() as f64;
-        let end = active.first_key_value().map(|((due, index), ())| (now + (*due as f64 - passed).max(0.0) * jobs, *index));
+        let end = active
+            .first_key_value()
+            .map(|((due, index), ())| (now + (*due as f64 - passed).max(0.0) * jobs, *index));
         match (release, end) {
             (Some(at), None) => {
                 now = now.max(at);

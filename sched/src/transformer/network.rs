@@ -335,7 +335,8 @@ mod tests {
     use super::*;
 
     fn example(tasks: usize) -> (Tokens, Target) {
-        let tokens = Tokens::from_fn(|i, j| if i < tasks { libm::sinf((7 * i + 3 * j + 1) as f32) } else { 0.0 });
+        let tokens =
+            Tokens::from_fn(|i, j| if i < tasks { libm::sinf((7 * i + 3 * j + 1) as f32) } else { 0.0 });
         let mut target = Target { correction: [None; TOKENS], share: [0.0; TOKENS] };
         for i in 0..tasks {
             target.share[i] = (i + 1) as f32 / (tasks * (tasks + 1) / 2) as f32;
@@ -360,7 +361,8 @@ mod tests {
             let (tokens, target) = example(tasks);
             let weights = busy();
             let (_, gradient) = weights.gradient(&tokens, &weights.forward(&tokens, tasks), &target);
-            let loss = |weights: &Weights| weights.gradient(&tokens, &weights.forward(&tokens, tasks), &target).0;
+            let loss =
+                |weights: &Weights| weights.gradient(&tokens, &weights.forward(&tokens, tasks), &target).0;
             let mut checked = 0;
             for (at, slope) in gradient.iter().enumerate() {
                 let moved = |step: f32| {

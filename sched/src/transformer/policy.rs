@@ -202,7 +202,8 @@ impl Transformer {
 
     /// What it is owed, compared to ideal sharing, in nanoseconds.
     fn lag(&self, record: &Record) -> f32 {
-        let due = self.fluid.virtual_time().saturating_sub(record.origin) as f32 * (record.weight / UNIT_WEIGHT);
+        let due =
+            self.fluid.virtual_time().saturating_sub(record.origin) as f32 * (record.weight / UNIT_WEIGHT);
         due - record.attained as f32
     }
 
@@ -215,7 +216,9 @@ impl Transformer {
         let first = self.queue.iter().filter(|task| Some(*task) != oldest).take(TOKENS - 1);
         let scale = exp(-self.mean_ln);
         let (mut ranks, mut owed) = ([1.0_f32; TOKENS], [0.0_f32; TOKENS]);
-        for (task, record) in oldest.into_iter().chain(first).filter_map(|task| Some((task, self.records.get(task)?))) {
+        for (task, record) in
+            oldest.into_iter().chain(first).filter_map(|task| Some((task, self.records.get(task)?)))
+        {
             let effort = record.prospect.effort;
             let lag = self.lag(record);
             ranks[tasks] = (effort - lag).max(LATE * effort) * scale;
@@ -350,7 +353,8 @@ impl Policy for Transformer {
                 // A sign of its own is worth a ring only for who comes back.
                 record.signs[0] = 0;
             } else {
-                let (slept, passed) = (now.saturating_sub(record.blocked), now.saturating_sub(record.began).max(1));
+                let (slept, passed) =
+                    (now.saturating_sub(record.blocked), now.saturating_sub(record.began).max(1));
                 record.sleep_share += (slept as f32 / passed as f32 - record.sleep_share) * STEP;
             }
             record.began = now;
@@ -412,7 +416,9 @@ impl Policy for Transformer {
         if !self.learns {
             return false;
         }
-        let Some(lesson) = self.lesson.take().or_else(|| self.decisions.take_complete()) else { return false };
+        let Some(lesson) = self.lesson.take().or_else(|| self.decisions.take_complete()) else {
+            return false;
+        };
         let pass = self.weights.forward(&lesson.tokens, lesson.tasks);
         let (loss, gradient) = self.weights.gradient(&lesson.tokens, &pass, &lesson.target());
         if self.weights.descend(&gradient, RATE, LONGEST_STEP) {

@@ -17,7 +17,9 @@ const MAGIC: [u8; 4] = *b"ATW1";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WeightsError {
     /// Too few or too many.
-    #[error("saved weights have {length} bytes, and not {ENCODED}: not a file of this kind, or of another version")]
+    #[error(
+        "saved weights have {length} bytes, and not {ENCODED}: not a file of this kind, or of another version"
+    )]
     Length {
         /// How many there were.
         length: usize,
@@ -57,7 +59,10 @@ impl Weights {
         let bytes: &[u8; ENCODED] = bytes.try_into().map_err(|_| WeightsError::Length { length })?;
         let (body, sum) = bytes.split_at(ENCODED - 4);
         let (head, numbers) = body.split_at(8);
-        if checksum(body).to_le_bytes() != *sum || head[..4] != MAGIC || head[4..] != (WEIGHTS as u32).to_le_bytes() {
+        if checksum(body).to_le_bytes() != *sum
+            || head[..4] != MAGIC
+            || head[4..] != (WEIGHTS as u32).to_le_bytes()
+        {
             return Err(WeightsError::Damaged);
         }
         let numbers = numbers.as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number));
@@ -146,7 +151,10 @@ mod tests {
         for time in 0..13 {
             assert_eq!(versions.save(&weights, time, time, 0.0), time as u32 + 1);
         }
-        assert_eq!(versions.iter().map(|version| version.number).collect::<Vec<_>>(), (4..=13).collect::<Vec<_>>());
+        assert_eq!(
+            versions.iter().map(|version| version.number).collect::<Vec<_>>(),
+            (4..=13).collect::<Vec<_>>()
+        );
         assert_eq!(versions.pop().map(|version| version.number), Some(13));
         assert_eq!(versions.pop().map(|version| version.number), Some(12));
     }

@@ -13,8 +13,11 @@ use std::time::Instant;
 const TASKS: [u32; 5] = [1, 4, 16, 64, 256];
 const ROUNDS: usize = 20_000;
 
+/// Makes a policy; `None` when there is no memory.
+type Make = fn() -> Option<Box<dyn Policy>>;
+
 /// The policies on trial, by name; each is made anew for every row.
-fn policies() -> [(&'static str, fn() -> Option<Box<dyn Policy>>); 6] {
+fn policies() -> [(&'static str, Make); 6] {
     [
         ("fcfs", || Some(Box::new(Fcfs::new()))),
         ("rr", || Some(Box::new(RoundRobin::new()))),
@@ -31,7 +34,10 @@ fn policies() -> [(&'static str, fn() -> Option<Box<dyn Policy>>); 6] {
 }
 
 fn quantile(sorted: &[u64], share: f64) -> u64 {
-    sorted.get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)
+    sorted
+        .get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0)
 }
 
 /// Times of a pick, and of all calls of a scheduling event (charge, queue again, pick), in nanoseconds: with the timer's own cost off.
@@ -39,7 +45,11 @@ fn time(policy: &mut dyn Policy, tasks: u32) -> Result<(Vec<u64>, Vec<u64>)> {
     let mut entities: Vec<Entity> = Vec::new();
     for id in 0..=tasks {
         let mut entity = Entity::new(id as TaskId, Nice::new(id as i32 % 7 - 3), Class::Fair, 0);
-        entity.set_origin(Origin { program: id % 5 + 1, owner: id % 3 + 1, declared: u64::from(id % 4) * 100 });
+        entity.set_origin(Origin {
+            program: id % 5 + 1,
+            owner: id % 3 + 1,
+            declared: u64::from(id % 4) * 100,
+        });
         policy.register(&entity, 0)?;
         policy.enqueue(&entity, Enqueue::New, 0)?;
         entities.push(entity);
@@ -111,7 +121,11 @@ pub(super) fn bench() -> Result<()> {
         let summary = outcome.summary();
         let base = *round_robin.get_or_insert(summary.mean);
         let per_burst = summary.switches as f64 / summary.bursts.max(1) as f64;
-        println!("{name:<14} {:>12.3} {per_burst:>10.3} {:>13.1} %", summary.mean / 1e6, 100.0 * summary.mean / base);
+        println!(
+            "{name:<14} {:>12.3} {per_burst:>10.3} {:>13.1} %",
+            summary.mean / 1e6,
+            100.0 * summary.mean / base
+        );
     }
     Ok(())
 }
@@ -141,6 +155,9 @@ fn learning_step() -> Result<()> {
         let (_, gradient) = weights.gradient(&tokens, &pass, &target);
         weights.descend(&gradient, 1e-6, 1e-6);
     });
-    println!("\nthe network at {TOKENS} tasks, in ns: forward {} / {}, learning step {} / {}", forward.0, forward.1, step.0, step.1);
+    println!(
+        "\nthe network at {TOKENS} tasks, in ns: forward {} / {}, learning step {} / {}",
+        forward.0, forward.1, step.0, step.1
+    );
     Ok(())
 }

@@ -8,7 +8,9 @@ use super::traces::{self, Trace};
 use super::{EvalOptions, mixed};
 use anyhow::{Context, Result};
 use sched::guard::{Guard, Rule, Trusting};
-use sched::simulator::{Costs, Outcome, Srpt, Step, Summary, Workload, ideal_sharing, simulate, simulate_with};
+use sched::simulator::{
+    Costs, Outcome, Srpt, Step, Summary, Workload, ideal_sharing, simulate, simulate_with,
+};
 use sched::transformer::Transformer;
 use sched::{Eevdf, Fcfs, Mlfq, Nanos, Policy, RoundRobin};
 use serde_json::json;
@@ -68,7 +70,8 @@ fn play(title: String, workload: &Workload, open: bool, options: &EvalOptions) -
         ("mlfq", simulate(workload, Box::new(Mlfq::new()), costs)),
         ("eevdf", simulate(workload, Box::new(Eevdf::new()), costs)),
     ];
-    let guard = Guard::new(transformer(true)?, Box::new(Trusting), || 0).context("no memory for the guard")?;
+    let guard =
+        Guard::new(transformer(true)?, Box::new(Trusting), || 0).context("no memory for the guard")?;
     let shared = Shared::new(guard);
     outcomes.push(("transformer", simulate(workload, Box::new(shared.clone()), dear)));
     let learned = {
@@ -113,7 +116,9 @@ pub(super) fn eval(options: &EvalOptions) -> Result<()> {
             "switch {} ns, decision of the transformer {} ns, open traces scaled to a mean size of {} ms; every run starts untrained",
             options.switch_ns, options.decision_ns, options.mean_ms
         );
-        println!("% is the change from EEVDF; switches are counted per burst; Jain is over the bursts' rates\n");
+        println!(
+            "% is the change from EEVDF; switches are counted per burst; Jain is over the bursts' rates\n"
+        );
     }
     let mut tables = Vec::new();
     let mut add = |title: String, workload: &Workload, open: bool| -> Result<()> {

@@ -97,8 +97,10 @@ pub fn commands(load: f64, seed: u64) -> Workload {
             programs.push(Program { origin, nice: Nice::default(), start: 0, steps, rounds: u32::MAX });
         }
     }
-    let mean: f64 =
-        COMMANDS.iter().map(|(_, median, spread, share)| share * median * (spread * spread / 2.0).exp()).sum();
+    let mean: f64 = COMMANDS
+        .iter()
+        .map(|(_, median, spread, share)| share * median * (spread * spread / 2.0).exp())
+        .sum();
     // What the threads above take: measured by their means.
     let threads = 0.005 + 0.021 + 0.082 + 0.007 + 0.085 + 0.05 + 0.061 + 2.0 * 0.045;
     let gap = mean / (load - threads).max(0.05);

@@ -35,7 +35,9 @@ pub(super) fn parse_functions(text: &str) -> Result<Trace> {
 
 fn rows(text: &str, job: impl Fn(&str) -> Option<Job>) -> Result<Trace> {
     let lines = text.lines().skip(1).filter(|line| !line.trim().is_empty());
-    let jobs = lines.map(|line| job(line).with_context(|| format!("not a row of this trace: {line}"))).collect::<Result<_>>()?;
+    let jobs = lines
+        .map(|line| job(line).with_context(|| format!("not a row of this trace: {line}")))
+        .collect::<Result<_>>()?;
     Ok(Trace::Open(OpenTrace::new(jobs)))
 }
 
@@ -56,7 +58,8 @@ mod tests {
     #[test]
     fn times_and_rows() {
         assert_eq!(seconds("2023-11-16 18:17:03.5"), Some(((16.0 * 24.0 + 18.0) * 60.0 + 17.0) * 60.0 + 3.5));
-        let Ok(Trace::Open(trace)) = parse_llm("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.5,10,3\n")
+        let Ok(Trace::Open(trace)) =
+            parse_llm("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.5,10,3\n")
         else {
             panic!("a valid trace was refused")
         };

@@ -35,7 +35,14 @@ fn row(line: &str) -> Option<Burst> {
     let run = fields.next()?.trim().parse().ok()?;
     let block = fields.next()?.trim().parse().ok()?;
     let wake = fields.next()?.trim().parse().ok();
-    Some(Burst { task: task.trim().parse().ok()?, name: fields.next()?.to_owned(), wake, block, run, sleep_before })
+    Some(Burst {
+        task: task.trim().parse().ok()?,
+        name: fields.next()?.to_owned(),
+        wake,
+        block,
+        run,
+        sleep_before,
+    })
 }
 
 fn nanos(us: f64) -> Nanos {

@@ -24,11 +24,20 @@ pub struct OpenTrace {
 const SHORTEST: f64 = 10_000.0;
 
 impl OpenTrace {
+    /// The jobs, in order of submission; those without work left out.
+    pub fn new(mut jobs: Vec<Job>) -> Self {
+        jobs.retain(|job| job.size > 0.0 && job.size.is_finite() && job.submit.is_finite());
+        jobs.sort_by(|a, b| a.submit.total_cmp(&b.submit));
+        Self { jobs }
+    }
+
     /// The jobs, one task each, sizes scaled to a mean of `mean` and gaps to a load of `load`.
     pub fn at_load(&self, load: f64, mean: Nanos) -> Workload {
         let count = self.jobs.len().max(1) as f64;
-        let unit = mean as f64 * count / self.jobs.iter().map(|job| job.size).sum::<f64>().max(f64::MIN_POSITIVE);
-        let sizes: Vec<Nanos> = self.jobs.iter().map(|job| (job.size * unit).max(SHORTEST) as Nanos).collect();
+        let unit =
+            mean as f64 * count / self.jobs.iter().map(|job| job.size).sum::<f64>().max(f64::MIN_POSITIVE);
+        let sizes: Vec<Nanos> =
+            self.jobs.iter().map(|job| (job.size * unit).max(SHORTEST) as Nanos).collect();
         let work: f64 = sizes.iter().map(|&size| size as f64).sum();
         let first = self.jobs.first().map_or(0.0, |job| job.submit);
         let span = self.jobs.last().map_or(0.0, |job| job.submit - first).max(f64::MIN_POSITIVE);

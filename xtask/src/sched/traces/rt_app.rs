@@ -136,7 +136,8 @@ fn steps(thread: &str, value: &Value, events: &mut Events, steps: &mut Vec<Step>
             }
             "phases" => {
                 for (_, phase) in value.members() {
-                    let rounds = phase.get("loop").and_then(Value::number).unwrap_or(1.0).clamp(1.0, 10_000.0);
+                    let rounds =
+                        phase.get("loop").and_then(Value::number).unwrap_or(1.0).clamp(1.0, 10_000.0);
                     for _ in 0..rounds as u32 {
                         self::steps(thread, phase, events, steps);
                     }

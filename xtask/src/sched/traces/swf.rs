@@ -10,7 +10,8 @@ pub(super) fn parse(text: &str) -> Result<Trace> {
         let fields: Vec<f64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
         // Fields as the standard counts them, from 1; −1 stands for "not known".
         let field = |number: usize| fields.get(number - 1).copied().unwrap_or(-1.0);
-        let (submit, run, processors) = (field(2), field(4), if field(5) > 0.0 { field(5) } else { field(8) });
+        let (submit, run, processors) =
+            (field(2), field(4), if field(5) > 0.0 { field(5) } else { field(8) });
         let asked = if field(9) > 0.0 { field(9) } else { 1.0 };
         let known = |value: f64| if value >= 0.0 { value as u32 + 1 } else { 0 };
         let origin = Origin {
@@ -21,6 +22,8 @@ pub(super) fn parse(text: &str) -> Result<Trace> {
         (fields.len() >= 5).then_some(Job { submit, size: run.max(0.0) * processors.max(1.0), origin })
     };
     let lines = text.lines().filter(|line| !line.trim_start().starts_with(';') && !line.trim().is_empty());
-    let jobs = lines.map(|line| job(line).with_context(|| format!("not an SWF job: {line}"))).collect::<Result<_>>()?;
+    let jobs = lines
+        .map(|line| job(line).with_context(|| format!("not an SWF job: {line}")))
+        .collect::<Result<_>>()?;
     Ok(Trace::Open(OpenTrace::new(jobs)))
 }

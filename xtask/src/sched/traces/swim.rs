@@ -13,6 +13,8 @@ pub(super) fn parse(text: &str) -> Result<Trace> {
         Some(Job { submit, size: input + shuffle + output, origin })
     };
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let jobs = lines.map(|line| job(line).with_context(|| format!("not a SWIM job: {line}"))).collect::<Result<_>>()?;
+    let jobs = lines
+        .map(|line| job(line).with_context(|| format!("not a SWIM job: {line}")))
+        .collect::<Result<_>>()?;
     Ok(Trace::Open(OpenTrace::new(jobs)))
 }
