@@ -16,7 +16,7 @@ const UNIT_WEIGHT: f32 = 1024.0;
 const SHORTEST_SLICE: Nanos = 200_000;
 const LONGEST_SLICE: Nanos = 100_000_000;
 /// A woken task must be expected to take at most this share of what the running one has left, to take the CPU at once.
-const PREEMPT_BELOW: f32 = 0.8;
+const PREEMPT_BELOW: f32 = 0.5;
 /// A task that is owed all that it needs counts as if it needed this share of it.
 pub(super) const LATE: f32 = 0.02;
 /// One decision in so many is kept to learn from.
