@@ -8,7 +8,7 @@ use crate::fluid::BurstId;
 
 /// How much worse than the classic policy's the mean may be, and the tail; and as long as there are few windows to tell by.
 const LIMITS: Ratio = Ratio { mean: 1.0, tail: 1.1 };
-const EARLY_LIMITS: Ratio = Ratio { mean: 1.5, tail: 2.0 };
+const EARLY_LIMITS: Ratio = Ratio { mean: 1.2, tail: 1.5 };
 const ENOUGH_WINDOWS: u32 = 4;
 /// In shadow mode, whether to act is considered after every so many bursts.
 const LOOK_EVERY: usize = 8;

@@ -8,7 +8,7 @@ pub const WINDOW: usize = 64;
 /// What is left of an old window's weight when a new one comes.
 const FADE: f32 = 0.9;
 /// The tail of a window is its third longest response time: about the 96th percentile.
-const TAIL: usize = 3;
+const TAIL: usize = 2;
 /// With fewer bursts, nothing is said of how well sizes are foretold.
 const FEWEST_PAIRS: usize = 8;
 const PAIRS_TO_JUDGE: usize = 32;
