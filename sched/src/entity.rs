@@ -2,7 +2,7 @@
 
 #[cfg(feature = "reservations")]
 use crate::Reservation;
-use crate::{Nanos, TaskId};
+use crate::{Latency, Nanos, TaskId};
 
 /// How willing a task is to let others go first, −20 (least) to 19 (most). Each step is worth about 10 % of CPU time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -135,6 +135,9 @@ pub struct Entity {
     /// Since when `state` lasts, as far as not yet accounted.
     since: Nanos,
     accounting: Accounting,
+    /// When it was woken, until it runs.
+    woken: Option<Nanos>,
+    wake_latency: Latency,
 }
 
 impl Entity {
@@ -142,7 +145,8 @@ impl Entity {
     #[must_use]
     pub fn new(id: TaskId, nice: Nice, class: Class, now: Nanos) -> Self {
         let (state, accounting) = (State::Runnable, Accounting::default());
-        Self { id, nice, class, origin: Origin::default(), state, since: now, accounting }
+        let (origin, wake_latency) = (Origin::default(), Latency::default());
+        Self { id, nice, class, origin, state, since: now, accounting, woken: None, wake_latency }
     }
 
     /// Who it is.
@@ -196,11 +200,20 @@ impl Entity {
         self.accounting
     }
 
+    /// Times from being woken to running.
+    #[must_use]
+    pub fn wake_latency(&self) -> &Latency {
+        &self.wake_latency
+    }
+
     /// It is on a CPU from `now` on.
     pub fn start(&mut self, now: Nanos) {
         if self.state == State::Runnable {
             self.account(now);
             self.state = State::Running;
+            if let Some(woken) = self.woken.take() {
+                self.wake_latency.add(now.saturating_sub(woken));
+            }
         }
     }
 
@@ -225,6 +238,7 @@ impl Entity {
             self.account(now);
             self.state = State::Runnable;
             self.accounting.wakeups += 1;
+            self.woken = Some(now);
         }
     }
 
@@ -274,6 +288,7 @@ mod tests {
         assert_eq!(task.stop(Stop::Preempted, 215), 10);
         task.start(216);
         assert_eq!(task.stop(Stop::Yielded, 200), 0); // a clock that goes back counts as standing still
+        assert_eq!((task.wake_latency().count(), task.wake_latency().quantile(1.0)), (1, 8)); // 200 to 205
         assert_eq!(
             task.accounting(),
             Accounting { run: 50, wait: 16, sleep: 50, voluntary: 2, involuntary: 1, wakeups: 1 }

@@ -58,6 +58,7 @@ mod fast;
 pub mod fluid;
 pub mod guard;
 pub mod history;
+mod latency;
 mod line;
 mod ordered;
 mod policy;
@@ -76,6 +77,7 @@ pub use eevdf::{Eevdf, SLICE};
 pub use entity::{Accounting, Class, Entity, Nice, Origin, Stop, key};
 pub use error::{QueueError, RegisterError};
 pub use fair::Fair;
+pub use latency::Latency;
 pub use line::{Line, Rule};
 pub use policy::{Enqueue, Pick, Policy};
 #[cfg(feature = "reservations")]

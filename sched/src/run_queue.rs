@@ -34,6 +34,18 @@ impl RunQueue {
         }
     }
 
+    /// Gives a task of the fair class away to a CPU that has nothing to do: of those queued here that `may_move` (its affinity allows
+    /// it), the one that would run last. It is not registered here any more; register it there, and queue it as new.
+    pub fn give_away(&mut self, mut may_move: impl FnMut(TaskId) -> bool) -> Option<TaskId> {
+        let mut last = None;
+        self.fair.for_each(&mut |task| {
+            if may_move(task) {
+                last = Some(task);
+            }
+        });
+        last.filter(|&task| self.fair.unregister(task))
+    }
+
     /// Another policy for the fair class: it is told of every task, and which of them are queued, before it takes over. `tasks` are the
     /// entities of all tasks registered here; those of other classes and unknown ones are passed over. `running` is who has the CPU.
     ///

@@ -199,3 +199,18 @@ fn policies_can_be_exchanged() {
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2, 3]);
 }
+
+/// An idle CPU gets the task that would have waited longest, and only one that may move.
+#[test]
+fn a_task_can_be_given_away() {
+    let mut queue = RunQueue::new(Box::new(Fcfs::new()));
+    let entities: Vec<Entity> = (0..4).map(|id| Entity::new(id, Nice::default(), Class::Fair, 0)).collect();
+    for entity in &entities {
+        queue.register(entity, 0).unwrap();
+        queue.enqueue(entity, Enqueue::New, 0).unwrap();
+    }
+    assert_eq!(queue.give_away(|task| task < 3), Some(2));
+    assert!(!queue.knows(2) && queue.len() == 3);
+    assert_eq!(queue.give_away(|_| false), None);
+    assert_eq!(queue.pick(0).map(|pick| pick.task), Some(0));
+}

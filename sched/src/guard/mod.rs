@@ -21,7 +21,7 @@ mod score;
 
 pub use candidate::Candidate;
 pub use contain::{Contain, Ending, Trusting};
-pub use report::{Counts, Latency, Reason, Rule, SwitchOver};
+pub use report::{Counts, Reason, Rule, SwitchOver};
 pub use score::{Foresight, Ratio, WINDOW};
 
 use alloc::boxed::Box;
@@ -29,7 +29,7 @@ use alloc::boxed::Box;
 use crate::fluid::{BurstId, Fluid};
 use crate::ordered::Ordered;
 use crate::table::Table;
-use crate::{Eevdf, Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId};
+use crate::{Eevdf, Enqueue, Entity, Latency, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId};
 use score::{Pairs, Score};
 
 /// What a decision may take: 50 µs.

@@ -87,33 +87,6 @@ pub struct SwitchOver {
     pub reason: Reason,
 }
 
-/// Times of decisions, in classes by powers of two nanoseconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Latency {
-    counts: [u32; 32],
-}
-
-impl Latency {
-    pub(super) fn add(&mut self, time: Nanos) {
-        let class = (64 - time.leading_zeros() as usize).min(31);
-        self.counts[class] = self.counts[class].saturating_add(1);
-    }
-
-    /// A time that this share of the decisions did not exceed, to the next power of two; 0 when there were none.
-    #[must_use]
-    pub fn quantile(&self, share: f32) -> Nanos {
-        let all: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
-        let mut left = libm::ceilf(all as f32 * share) as u64;
-        for (class, &count) in self.counts.iter().enumerate() {
-            if left <= u64::from(count) && left > 0 {
-                return 1 << class;
-            }
-            left = left.saturating_sub(count.into());
-        }
-        0
-    }
-}
-
 /// Counts since the guard was made.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
