@@ -223,7 +223,7 @@ proptest! {
             sample.reclaimable_pages = number.rotate_left(3);
             let a = predictor.sample(sample);
             prop_assert!((0.0..=1.0).contains(&a.probability));
-            prop_assert!(a.factors.iter().all(|f| f.contribution.is_finite()));
+            prop_assert!(predictor.factors().iter().all(|f| f.contribution.is_finite()));
             if let Some(s) = a.seconds_to_oom {
                 prop_assert!(s.low <= s.mid && s.mid <= s.high && s.low >= 0.0, "{s:?}");
             }

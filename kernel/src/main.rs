@@ -75,6 +75,9 @@ fn init(boot: &BootInfo) {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    if is_out_of_memory(info) {
+        tasks::give_up();
+    }
     let registers = arch::backtrace::Registers::here();
     arch::exceptions::begin_report();
     arch::exceptions::report(format_args!("\r\nKERNEL PANIC: {}", info.message()));
@@ -83,4 +86,11 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     }
     arch::backtrace::print_from(registers);
     arch::exceptions::end_report()
+}
+
+/// Whether `alloc` says that an allocation which cannot report an error has failed. Stable Rust has no other way to tell.
+fn is_out_of_memory(info: &core::panic::PanicInfo<'_>) -> bool {
+    let mut text = heapless::String::<64>::new();
+    let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{}", info.message()));
+    text.starts_with("memory allocation of ") && text.ends_with(" bytes failed")
 }

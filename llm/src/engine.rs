@@ -3,7 +3,10 @@
 //! Loading checks the file against its own metadata, takes its memory from the pool (what is on the heap, the crate's
 //! page says under principle 2; it goes when the engine is dropped), and times the SIMD variants on real
 //! weight rows. A generation feeds the prompt and the *record* (tokens that the answer must begin with), then samples.
-//! Keys and values of a prefix shared with the call before are reused.
+//! Keys and values of a prefix shared with the call before are reused; those of earlier calls, where the caller keeps
+//! them in a [`PrefixCache`](crate::prefix::PrefixCache).
+
+mod reuse;
 
 use crate::clock::Clock;
 use crate::gguf::Gguf;
@@ -169,6 +172,7 @@ pub struct Engine<'p> {
     parallel: &'p dyn Parallel,
     clock: &'p dyn Clock,
     info: ModelInfo<'p>,
+    kv: KvFormat,
     /// The tokens whose keys and values are in the cache; `cached` of them are.
     history: &'p mut [u32],
     cached: usize,
@@ -217,7 +221,8 @@ impl<'p> Engine<'p> {
             load_ns: clock.now_ns().saturating_sub(started),
         };
         let text = Utf8Stream::default();
-        Ok(Self { model, tokenizer, pool, parallel, clock, info, history, cached: 0, candidates, text })
+        let kv = options.kv;
+        Ok(Self { model, tokenizer, pool, parallel, clock, info, kv, history, cached: 0, candidates, text })
     }
 
     /// The model's tokenizer.

@@ -62,6 +62,8 @@ pub mod engine;
 #[cfg(feature = "neural")]
 pub mod model;
 #[cfg(feature = "neural")]
+pub mod prefix;
+#[cfg(feature = "neural")]
 pub mod quant;
 #[cfg(feature = "neural")]
 pub mod sample;

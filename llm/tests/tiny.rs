@@ -12,6 +12,7 @@ use llm::engine::{
 };
 use llm::gguf::{GgmlType, Gguf};
 use llm::pool::{Pool, Purpose};
+use llm::prefix::PrefixCache;
 use llm::threads::Threads;
 const FORMATS: [GgmlType; 11] = [
     GgmlType::F32,
@@ -178,6 +179,57 @@ fn generation_streams_reuses_and_stops() {
     assert!(engine.generate(&[], &[], &warm(0), 1, &mut |_| Flow::Continue).is_err());
     assert!(engine.generate(&[9999], &[], &warm(0), 1, &mut |_| Flow::Continue).is_err());
     assert!(engine.generate(&[1; 65], &[], &warm(0), 1, &mut |_| Flow::Continue).is_err());
+}
+
+/// The same tokens with and without the prefix cache, in both forms of keys and values; and it does save work.
+#[test]
+fn answers_are_the_same_with_a_prefix_cache() {
+    let (file, _) = model(GgmlType::Q4_K, false);
+    let (threads, clock) = (Threads::new(2), StdClock::new());
+    let beginning = &tokens()[..21];
+    let prompts: Vec<Vec<u32>> = [30u32, 31, 30, 32, 31, 30]
+        .iter()
+        .map(|&end| beginning.iter().copied().chain((0..15).map(|i| end * (i + 1) % 256)).collect())
+        .collect();
+    for kv in [KvFormat::Integer, KvFormat::Float] {
+        let options = LoadOptions { context: Some(64), kv, ..LoadOptions::default() };
+        let run = |limit: usize| {
+            let mut memory = vec![0u8; 16 << 20];
+            let gguf = Gguf::parse(&file).unwrap();
+            let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, options).unwrap();
+            let mut prefixes: PrefixCache<Vec<u8>> = PrefixCache::new();
+            prefixes.set_limit(limit * engine.bytes_per_position());
+            let mut answers = Vec::new();
+            for (number, prompt) in prompts.iter().enumerate() {
+                // In between the model does something else, which overwrites its own cache.
+                engine.logits(&[200, 201, 202]).unwrap();
+                engine.recall(prompt, &mut prefixes);
+                let mut chosen = Vec::new();
+                let mut sink = |piece: Piece<'_>| {
+                    chosen.extend((piece.origin == Origin::Model).then_some(piece.token));
+                    Flow::Continue
+                };
+                let done = engine.generate(prompt, &[], &Sampling::greedy(), 12, &mut sink).unwrap();
+                // Now and then there is no memory.
+                engine.remember(prompt, &mut prefixes, &mut |bytes| (number != 1).then(|| vec![0; bytes]));
+                answers.push((chosen, done.reused_tokens));
+            }
+            (answers, prefixes.usage())
+        };
+        let (without, none) = run(0);
+        assert!(without.iter().all(|(_, reused)| *reused == 0) && none.bytes == 0);
+        let (with, usage) = run(1000);
+        let chosen =
+            |answers: &[(Vec<u32>, usize)]| answers.iter().map(|(c, _)| c.clone()).collect::<Vec<_>>();
+        assert_eq!(chosen(&without), chosen(&with), "{kv:?}");
+        // 36 tokens a prompt: 2 chunks in common, 4 in all.
+        let reused: Vec<usize> = with.iter().map(|(_, reused)| *reused).collect();
+        assert_eq!(reused, [0, 16, 32, 16, 16, 32], "{kv:?}");
+        assert_eq!((usage.tokens, usage.evicted), (8 * 8, 0));
+        let (tight, usage) = run(5 * 8);
+        assert_eq!(chosen(&without), chosen(&tight), "{kv:?}");
+        assert!(usage.bytes <= usage.limit && usage.evicted > 0);
+    }
 }
 
 #[test]

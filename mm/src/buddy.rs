@@ -1,38 +1,47 @@
 //! The buddy allocator (Knowlton 1965; Knuth, TAOCP vol. 1, 2.5): blocks of `2^order` frames, halved to serve a
 //! smaller request, joined again with their buddy as soon as both are free.
 
-mod fallback;
+mod choice;
+mod cut;
+mod free;
 mod isolate;
+mod lookup;
 
-pub use isolate::PageblockContents;
+pub use lookup::PageblockContents;
 
 use crate::free_lists::{FreeLists, Group};
-use crate::{
-    AddError, AllocError, Block, Frame, FreeError, Holder, MAX_ORDER, MigrateType, PAGEBLOCK_ORDER, Stats,
-};
-
-const PAGEBLOCK_FRAMES: u64 = 1 << PAGEBLOCK_ORDER;
+use crate::pageblock::{LEAST_FRAMES, MANAGED, PAGEBLOCK_FRAMES, Pageblocks};
+use crate::{AddError, AllocError, Block, Frame, MAX_ORDER, MigrateType, ORDERS, PAGEBLOCK_ORDER};
 
 /// A buddy allocator over the frames `first_pfn .. first_pfn + frames.len()`.
 ///
-/// Migrate types are kept per *pageblock* (2 MiB), as in Linux. A wholly free pageblock has no type. A request below
-/// a pageblock is served, in this order, from
-/// 1. the smallest fitting block in the pageblocks of its own type;
-/// 2. the smallest run of wholly free pageblocks; the one that is broken takes the type of the request;
-/// 3. the pageblocks of the other types ([`MigrateType::fallbacks`]): the one with the largest free block is *claimed*,
-///    type and all, when at least half of it is free or of the request's kind; else a block of it is *lent*, and its
-///    pageblock keeps its type (`buddy/fallback.rs`).
+/// Memory is kept together by *pageblock* (2 MiB), as in Linux: what is unmovable lies in as few pageblocks as can be,
+/// and as many as can be are wholly free. A partly used pageblock has the migrate type of the request that broke it, and
+/// becomes unmovable when something unmovable comes in; a wholly free one has none. A request below a pageblock is served
+/// 1. from the fullest partly used pageblock that can (that is, whose largest free block is the smallest that suffices):
+///    an unmovable one from the unmovable pageblocks, and if these can't, from any; the others from any;
+/// 2. from the smallest run of wholly free pageblocks, of which one is broken.
+///
+/// In the pageblock it gets the smallest block that suffices, and of these the lowest. Unlike Linux, a type that has run out
+/// does not break a free pageblock while another type's has room: what that costs and saves is measured by
+/// `cargo xtask bench mm --fragmentation`.
 ///
 /// Requests of a pageblock and above are served from wholly free pageblocks only, and leave their type open.
 /// Pageblocks that are only partly memory (at the edges of the memory map) are unmovable, for they can never become
 /// whole.
 ///
-/// Invariants: every managed frame lies in exactly one block, free or allocated, whose first frame is marked so;
-/// no two free blocks are buddies of each other; a free block below a pageblock is on the list of its pageblock's type.
+/// Invariants: every managed frame lies in exactly one block, free or allocated. The first frame of an allocated block, and
+/// of a free one of a pageblock and more, is marked so; smaller free blocks are in the map of their pageblock
+/// (`pageblock.rs`). No two free blocks are buddies of each other. A pageblock whose map is not empty is on the list of its
+/// type and its largest free block.
 pub struct Buddy<'m> {
     frames: &'m mut [Frame],
     first_pfn: u64,
+    pageblocks: Pageblocks,
     lists: FreeLists,
+    /// Free blocks per order: in the maps of the pageblocks of each type, and of a pageblock and more.
+    in_maps: [[u32; PAGEBLOCK_ORDER]; 3],
+    whole: [u32; ORDERS],
     total: u64,
     free: u64,
     allocs: u64,
@@ -49,17 +58,21 @@ impl<'m> Buddy<'m> {
     /// [`add_free`](Self::add_free) is called for them.
     ///
     /// `frames` must be all [`Frame::RESERVED`] (zero bytes): they are not written here, so that a kernel may hand in
-    /// zeroed memory at no cost. Frames past the first 2³² − 1 (16 TiB), or past frame number 2⁵² (the end of
-    /// physical addresses), are left unused.
+    /// zeroed memory at no cost. Frames past the first 2³² − 513 (16 TiB), or past frame number 2⁵² (the end of
+    /// physical addresses), are left unused; so are fewer than 34, in which there is no room for the allocator's own data.
     #[must_use]
     pub fn new(frames: &'m mut [Frame], first_pfn: u64) -> Self {
-        let room = (1_u64 << 52).saturating_sub(first_pfn).min(u64::from(u32::MAX));
+        let room = (1_u64 << 52).saturating_sub(first_pfn).min(u64::from(u32::MAX) - PAGEBLOCK_FRAMES);
         let len = frames.len().min(room as usize);
-        let (frames, _) = frames.split_at_mut(len);
+        let (frames, _) = frames.split_at_mut(if len < LEAST_FRAMES { 0 } else { len });
+        let pageblocks = Pageblocks::new(first_pfn, frames.len());
         Self {
             frames,
             first_pfn,
-            lists: FreeLists::new(),
+            pageblocks,
+            lists: FreeLists::new(pageblocks),
+            in_maps: [[0; PAGEBLOCK_ORDER]; 3],
+            whole: [0; ORDERS],
             total: 0,
             free: 0,
             allocs: 0,
@@ -79,9 +92,9 @@ impl<'m> Buddy<'m> {
     /// Nothing is added when a frame of the range has no metadata, or was added before.
     pub fn add_free(&mut self, pfn: u64, count: u64) -> Result<(), AddError> {
         let end = self.check_add(pfn, count)?;
-        for (start, end) in pageblocks(pfn, end) {
-            let index = self.pageblock_index(start);
-            self.frames[index].pageblock_managed += (end - start) as u32;
+        for (start, _) in pageblocks(pfn, end) {
+            let at = self.pageblocks.descriptor(self.pageblock(start));
+            self.frames[at].pageblock_summary |= MANAGED;
         }
         self.total += count;
         self.free += count;
@@ -130,27 +143,15 @@ impl<'m> Buddy<'m> {
         if order > MAX_ORDER {
             return None;
         }
-        let (index, found_order, group) = self.find(order, kind)?;
-        let pfn = self.first_pfn + u64::from(index);
-        self.lists.unlink(self.frames, index, group);
-        let rest = match group {
-            Group::Whole if order < PAGEBLOCK_ORDER => {
-                let pageblock = self.pageblock_index(pfn);
-                self.frames[pageblock].set_pageblock_type(kind);
-                Group::Typed(kind)
-            }
-            group => group,
+        let index = match self.choose(order, kind) {
+            Some(number) => self.cut_from_pageblock(number, order),
+            None => self.cut_from_whole(order, kind)?,
         };
-        // Keep the lower half, free the upper one, until the size is right.
-        for half in (order..found_order).rev() {
-            let group = if half >= PAGEBLOCK_ORDER { Group::Whole } else { rest };
-            self.lists.push(self.frames, index + (1 << half), half, group);
-        }
         self.frames[index as usize].mark_allocated(order, kind);
         self.free -= 1 << order;
         self.allocs += 1;
         self.allocated_frames += 1 << order;
-        Some(Block { pfn, order })
+        Some(Block { pfn: self.first_pfn + u64::from(index), order })
     }
 
     /// Allocates the largest block that is free and not above `order`: for pools that may be made of several pieces.
@@ -160,148 +161,6 @@ impl<'m> Buddy<'m> {
     pub fn alloc_at_most(&mut self, order: usize, kind: MigrateType) -> Result<Block, AllocError> {
         let largest = self.lists.largest_order().unwrap_or(0);
         self.alloc(order.min(largest), kind)
-    }
-
-    /// Frees the block that [`alloc`](Self::alloc) returned, and joins it with its buddies.
-    ///
-    /// # Errors
-    /// When this is not exactly an allocated block: each mistake has its own [`FreeError`], and nothing has changed.
-    pub fn free(&mut self, pfn: u64, order: usize) -> Result<(), FreeError> {
-        self.check_free(pfn, order)?;
-        self.release(pfn, order);
-        self.frees += 1;
-        self.freed_frames += 1 << order;
-        Ok(())
-    }
-
-    /// Whether [`free`](Self::free) would accept this block.
-    pub(crate) fn check_free(&self, pfn: u64, order: usize) -> Result<(), FreeError> {
-        if order > MAX_ORDER {
-            return Err(FreeError::OrderTooLarge { order });
-        }
-        if !self.has(pfn) {
-            return Err(FreeError::Foreign { pfn });
-        }
-        if !pfn.is_multiple_of(1 << order) {
-            return Err(FreeError::Misaligned { pfn, order });
-        }
-        let frame = &self.frames[self.index(pfn) as usize];
-        if frame.is_allocated_head() && frame.order() == order {
-            return Ok(());
-        }
-        Err(match self.holder(pfn) {
-            Holder::Reserved => FreeError::Foreign { pfn },
-            Holder::Free(Block { pfn: head, order }) => FreeError::DoubleFree { pfn, head, order },
-            Holder::Allocated(Block { pfn: head, order }) if head != pfn => {
-                FreeError::NotBlockStart { pfn, head, order }
-            }
-            Holder::Allocated(Block { order: allocated, .. }) => {
-                FreeError::WrongOrder { pfn, order, allocated }
-            }
-        })
-    }
-
-    /// Makes an allocated block free: [`free`](Self::free) without its checks and counts.
-    fn release(&mut self, pfn: u64, order: usize) {
-        let index = self.index(pfn) as usize;
-        self.frames[index].clear_head();
-        self.insert(pfn, order);
-        self.free += 1 << order;
-    }
-
-    /// Which block holds this frame, if any. Takes O([`MAX_ORDER`]) steps.
-    #[must_use]
-    pub fn holder(&self, pfn: u64) -> Holder {
-        // The block of order `o` that could hold the frame starts at the frame number with the low `o` bits cleared.
-        for order in 0..=MAX_ORDER {
-            let head = pfn & !((1 << order) - 1);
-            if !self.has(head) || !self.has(pfn) {
-                break;
-            }
-            let frame = &self.frames[self.index(head) as usize];
-            if frame.is_head() {
-                let block = Block { pfn: head, order: frame.order() };
-                let inside = pfn - head < block.frames();
-                return match (inside, frame.is_free_head()) {
-                    (true, true) => Holder::Free(block),
-                    (true, false) => Holder::Allocated(block),
-                    (false, _) => Holder::Reserved,
-                };
-            }
-        }
-        Holder::Reserved
-    }
-
-    /// Migrate type of the pageblock that holds this frame: of meaning while the pageblock is partly used.
-    /// `None` for a frame without metadata here.
-    #[must_use]
-    pub fn pageblock_type(&self, pfn: u64) -> Option<MigrateType> {
-        self.has(pfn).then(|| self.frames[self.pageblock_index(pfn)].pageblock_type())
-    }
-
-    /// Free blocks per order in the partly used pageblocks of one type (a row of Linux's `/proc/pagetypeinfo`).
-    #[must_use]
-    pub fn free_blocks_of(&self, kind: MigrateType) -> [u64; crate::ORDERS] {
-        self.lists.typed_blocks(kind)
-    }
-
-    /// The counters as they are now.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats {
-            total_frames: self.total,
-            free_frames: self.free,
-            free_blocks: self.lists.blocks_per_order(),
-            largest_free_order: self.lists.largest_order(),
-            allocs: self.allocs,
-            frees: self.frees,
-            failures: self.failures,
-            fallbacks: self.fallbacks,
-            claimed: self.claimed,
-            allocated_frames: self.allocated_frames,
-            freed_frames: self.freed_frames,
-        }
-    }
-
-    /// Frames that are free now.
-    #[must_use]
-    pub fn free_frames(&self) -> u64 {
-        self.free
-    }
-
-    /// Frames that the allocator was given.
-    #[must_use]
-    pub fn total_frames(&self) -> u64 {
-        self.total
-    }
-
-    /// Order of the largest free block; `None` when nothing is free.
-    #[must_use]
-    pub fn largest_free_order(&self) -> Option<usize> {
-        self.lists.largest_order()
-    }
-
-    /// Whether `floor` frames stay free without a block of `order`.
-    #[inline]
-    pub(crate) fn has_above(&self, order: usize, floor: u64) -> bool {
-        self.free >= floor.saturating_add(1 << order.min(MAX_ORDER))
-    }
-
-    /// The frames that this allocator has metadata for, managed or reserved.
-    #[must_use]
-    pub fn span(&self) -> core::ops::Range<u64> {
-        self.first_pfn..self.end_pfn()
-    }
-
-    /// Where to take a block of at least `order` from: its first frame, its order, its list.
-    fn find(&mut self, order: usize, kind: MigrateType) -> Option<(u32, usize, Group)> {
-        let own = Group::Typed(kind);
-        for group in [own, Group::Whole] {
-            if let Some((index, found)) = self.lists.smallest(order, group) {
-                return Some((index, found, group));
-            }
-        }
-        self.find_elsewhere(order, kind)
     }
 
     fn refusal(&self, order: usize) -> AllocError {
@@ -315,67 +174,47 @@ impl<'m> Buddy<'m> {
         }
     }
 
-    /// Joins a block that is on no list with its free buddies, and puts the result on its list.
-    fn insert(&mut self, pfn: u64, mut order: usize) {
-        let len = self.frames.len() as u64;
-        let mut at = pfn;
-        // Below a pageblock, all buddies are on the lists of the pageblock's type.
-        let mut group = self.group(pfn, order);
-        while order < MAX_ORDER {
-            // A buddy below the first frame wraps to an index that is out of range.
-            let index = (at ^ (1 << order)).wrapping_sub(self.first_pfn);
-            if index >= len {
-                break;
-            }
-            let frame = &self.frames[index as usize];
-            if !frame.is_free_head() || frame.order() != order {
-                break;
-            }
-            self.lists.unlink(self.frames, index as u32, group);
-            at &= !(1 << order);
-            order += 1;
-            if order >= PAGEBLOCK_ORDER {
-                group = Group::Whole;
-            }
+    /// Puts a pageblock whose free blocks have changed on the list that is right now; `before` and `after` are the orders of
+    /// the largest of them.
+    #[inline]
+    fn relist(&mut self, number: u32, kind: MigrateType, before: Option<usize>, after: Option<usize>) {
+        if before == after {
+            return;
         }
-        let index = self.index(at);
-        // Lower blocks are allocated first, as far as that costs nothing: use stays together at one end.
-        if index > self.lists.front(order, group) {
-            self.lists.push_back(self.frames, index, order, group);
-        } else {
-            self.lists.push(self.frames, index, order, group);
+        if let Some(order) = before {
+            self.lists.remove(self.frames, number, order, Group::Typed(kind));
+        }
+        if let Some(order) = after {
+            self.lists.insert(self.frames, number, order, Group::Typed(kind));
         }
     }
 
-    fn group(&self, pfn: u64, order: usize) -> Group {
-        if order >= PAGEBLOCK_ORDER {
-            Group::Whole
-        } else {
-            Group::Typed(self.frames[self.pageblock_index(pfn)].pageblock_type())
-        }
+    fn insert_whole(&mut self, number: u32, order: usize) {
+        let index = self.pageblocks.index(number, 0) as usize;
+        self.frames[index].mark_free(order);
+        self.lists.insert(self.frames, number, order, Group::Whole);
+        self.whole[order] += 1;
     }
 
-    /// A frame of `start..end` that is managed already, if any.
-    fn first_managed(&self, start: u64, end: u64) -> Option<u64> {
-        for (start, end) in pageblocks(start, end) {
-            if self.frames[self.pageblock_index(start)].pageblock_managed == 0 {
-                continue;
-            }
-            // Only blocks that start in the range, or the one that holds its start, can reach into it.
-            if self.holder(start) != Holder::Reserved {
-                return Some(start);
-            }
-            if let Some(pfn) = (start..end).find(|&pfn| self.frames[self.index(pfn) as usize].is_head()) {
-                return Some(pfn);
-            }
-        }
-        None
+    fn remove_whole(&mut self, number: u32, order: usize) {
+        let index = self.pageblocks.index(number, 0) as usize;
+        self.frames[index].clear_head();
+        self.lists.remove(self.frames, number, order, Group::Whole);
+        self.whole[order] -= 1;
     }
 
-    /// Index of the frame that keeps the fields of this frame's pageblock: its first frame that has metadata.
-    fn pageblock_index(&self, pfn: u64) -> usize {
-        let start = pfn & !(PAGEBLOCK_FRAMES - 1);
-        self.index(start.max(self.first_pfn)) as usize
+    fn type_of(&self, number: u32) -> MigrateType {
+        self.frames[self.pageblocks.descriptor(number)].pageblock_type()
+    }
+
+    fn set_type(&mut self, number: u32, kind: MigrateType) {
+        let at = self.pageblocks.descriptor(number);
+        self.frames[at].set_pageblock_type(kind);
+    }
+
+    /// Number of the pageblock of a frame of which [`has`](Self::has) is true.
+    fn pageblock(&self, pfn: u64) -> u32 {
+        self.pageblocks.number(self.index(pfn))
     }
 
     fn end_pfn(&self) -> u64 {

@@ -4,6 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::{FreeError, Holder, Stats};
 use MigrateType::{Movable, Reclaimable, Unmovable};
 
 fn frames(n: usize) -> Vec<Frame> {
@@ -133,80 +134,74 @@ fn fragmented_is_not_out_of_memory() {
 }
 
 #[test]
-fn types_keep_to_their_own_pageblocks() {
+fn unmovable_blocks_lie_together_and_free_pageblocks_are_spared() {
     let mut f = frames(4 << PAGEBLOCK_ORDER);
     let mut buddy = Buddy::new(&mut f, 0);
     buddy.add_free(0, 4 << PAGEBLOCK_ORDER).unwrap();
-    let pageblock = |block: Block| block.pfn >> PAGEBLOCK_ORDER;
-    let mut of = |kind| -> Vec<u64> { (0..64).map(|_| pageblock(buddy.alloc(2, kind).unwrap())).collect() };
-    let (unmovable, movable, reclaimable) = (of(Unmovable), of(Movable), of(Reclaimable));
-    for homes in [&unmovable, &movable, &reclaimable] {
-        assert!(homes.iter().all(|home| home == &homes[0]), "64 × 4 frames fit in one pageblock");
+    // One pageblock is full of what can move, but for some holes; the next is half full of it.
+    let movable: Vec<_> = (0..512 + 256).map(|_| buddy.alloc(0, Movable).unwrap()).collect();
+    assert!(movable.iter().all(|block| block.pfn < 512 + 256));
+    for pfn in (0..512).step_by(8) {
+        buddy.free(pfn, 0).unwrap();
     }
-    assert!(unmovable[0] != movable[0] && movable[0] != reclaimable[0] && unmovable[0] != reclaimable[0]);
-    assert_eq!(buddy.pageblock_type(movable[0] << PAGEBLOCK_ORDER), Some(Movable));
     assert_eq!(buddy.stats().fallbacks, 0);
+    // No pageblock is unmovable yet: the fullest becomes so.
+    let first = buddy.alloc(0, Unmovable).unwrap();
+    assert_eq!(first.pfn, 0);
+    assert_eq!(buddy.pageblock_type(first.pfn), Some(Unmovable));
+    assert_eq!((buddy.stats().fallbacks, buddy.stats().claimed), (1, 1));
+    assert_eq!(buddy.free_blocks_of(Unmovable)[0], 63);
+    // The next are put there too, until there is no room for them.
+    let order_0: Vec<_> = (0..63).map(|_| buddy.alloc(0, Unmovable).unwrap().pfn).collect();
+    assert!(order_0.is_sorted() && order_0.iter().all(|pfn| *pfn < 512), "{order_0:?}");
+    assert_eq!(buddy.stats().claimed, 1);
+    assert_eq!(buddy.alloc(3, Unmovable).unwrap().pfn >> PAGEBLOCK_ORDER, 1);
+    assert_eq!(buddy.stats().claimed, 2);
+    // What can be moved or dropped uses holes wherever they are, and changes no type.
+    assert_eq!(buddy.alloc(2, Reclaimable).unwrap().pfn >> PAGEBLOCK_ORDER, 1);
+    assert_eq!(buddy.alloc(0, Movable).unwrap().pfn >> PAGEBLOCK_ORDER, 1);
+    assert_eq!(buddy.pageblock_type(512), Some(Unmovable));
+    // Two pageblocks are whole still.
+    assert_eq!(buddy.stats().free_blocks[PAGEBLOCK_ORDER + 1], 1);
 }
 
 #[test]
-fn fallback_claims_a_pageblock_that_is_mostly_free() {
+fn a_pageblock_that_is_free_again_has_no_type() {
     let mut f = frames(2 << PAGEBLOCK_ORDER);
     let mut buddy = Buddy::new(&mut f, 0);
     buddy.add_free(0, 2 << PAGEBLOCK_ORDER).unwrap();
-    let movable = buddy.alloc(0, Movable).unwrap();
-    let reclaimable = buddy.alloc(0, Reclaimable).unwrap();
-    // No whole pageblock is left: unmovable asks reclaimable first, and all but one frame of its pageblock is free.
-    let claimer = buddy.alloc(0, Unmovable).unwrap();
-    assert_eq!(claimer.pfn >> PAGEBLOCK_ORDER, reclaimable.pfn >> PAGEBLOCK_ORDER);
-    assert_eq!(buddy.pageblock_type(claimer.pfn), Some(Unmovable));
-    assert_eq!(buddy.free_blocks_of(Reclaimable), [0; crate::ORDERS]);
-    assert_eq!((buddy.stats().fallbacks, buddy.stats().claimed), (1, 1));
-    // The next one finds the pageblock as its own.
-    let next = buddy.alloc(0, Unmovable).unwrap();
-    assert_eq!(next.pfn >> PAGEBLOCK_ORDER, claimer.pfn >> PAGEBLOCK_ORDER);
-    assert_eq!(buddy.stats().fallbacks, 1);
-    for block in [movable, claimer, next, reclaimable] {
-        buddy.free(block.pfn, block.order).unwrap();
-    }
+    let movable = buddy.alloc(8, Movable).unwrap();
+    let unmovable = buddy.alloc(3, Unmovable).unwrap();
+    assert_eq!((buddy.owner(movable.pfn), buddy.owner(unmovable.pfn)), (Some(Movable), Some(Unmovable)));
+    let contents = buddy.pageblock_contents(0);
+    assert_eq!((contents.free, contents.allocated, contents.reserved), (248, [8, 256, 0], 0));
+    buddy.free(unmovable.pfn, unmovable.order).unwrap();
+    assert_eq!(buddy.pageblock_type(0), Some(Unmovable), "until it is free");
+    buddy.free(movable.pfn, movable.order).unwrap();
     assert_eq!(buddy.stats().largest_free_order, Some(PAGEBLOCK_ORDER + 1));
-    // The pageblocks are typeless again.
     for kind in MigrateType::ALL {
         assert_eq!(buddy.free_blocks_of(kind), [0; crate::ORDERS]);
     }
+    buddy.alloc(0, Movable).unwrap();
+    assert_eq!(buddy.pageblock_type(0), Some(Movable));
 }
 
 #[test]
-fn fallback_borrows_from_a_pageblock_that_is_mostly_used() {
-    let mut f = frames(1 << PAGEBLOCK_ORDER);
+fn the_fullest_pageblock_is_used_first() {
+    let mut f = frames(4 << PAGEBLOCK_ORDER);
     let mut buddy = Buddy::new(&mut f, 0);
-    buddy.add_free(0, 1 << PAGEBLOCK_ORDER).unwrap();
-    // 256 + 32 + 1 frames are movable, and 223 free: less than half.
-    for order in [8, 5, 0] {
-        buddy.alloc(order, Movable).unwrap();
-    }
-    let largest = buddy.stats().largest_free_order;
-    let lent = buddy.alloc(0, Unmovable).unwrap();
-    assert_eq!(buddy.pageblock_type(lent.pfn), Some(Movable));
-    assert_eq!((buddy.stats().fallbacks, buddy.stats().claimed), (1, 0));
-    assert!(buddy.stats().largest_free_order < largest, "what can't move takes of the largest block");
-    assert_eq!(buddy.owner(lent.pfn), Some(Unmovable));
-    let contents = buddy.pageblock_contents(0);
-    assert_eq!((contents.free, contents.allocated, contents.reserved), (222, [1, 289, 0], 0));
-}
-
-#[test]
-fn what_is_movable_counts_for_the_movable_claim() {
-    let mut f = frames(1 << PAGEBLOCK_ORDER);
-    let mut buddy = Buddy::new(&mut f, 0);
-    buddy.add_free(0, 1 << PAGEBLOCK_ORDER).unwrap();
-    let first = buddy.alloc(4, Unmovable).unwrap();
-    let mut movable = 0;
-    while let Ok(_block) = buddy.alloc(3, Movable) {
-        movable += 8;
-    }
-    assert_eq!(movable, 512 - 16);
-    assert_eq!(buddy.pageblock_type(first.pfn), Some(Movable));
-    assert_eq!(buddy.stats().claimed, 1);
+    buddy.add_free(0, 4 << PAGEBLOCK_ORDER).unwrap();
+    // Largest free blocks: 0 has order 8, 1 has order 3, 2 has order 5.
+    let all: Vec<_> = (0..3 << 9).map(|_| buddy.alloc(0, Movable).unwrap().pfn).collect();
+    let mut free = |range: core::ops::Range<u64>| range.for_each(|pfn| buddy.free(pfn, 0).unwrap());
+    free(0..256);
+    free(512 + 64..512 + 72);
+    free(1024 + 128..1024 + 160);
+    assert_eq!(all.len(), 1536);
+    assert_eq!(buddy.alloc(5, Movable).unwrap().pfn, 1024 + 128);
+    assert_eq!(buddy.alloc(1, Movable).unwrap().pfn, 512 + 64);
+    assert_eq!(buddy.alloc(3, Movable).unwrap().pfn, 0);
+    assert_eq!(buddy.stats().free_blocks[PAGEBLOCK_ORDER], 1);
 }
 
 #[test]
@@ -262,9 +257,11 @@ fn works_at_any_first_frame() {
 
 #[test]
 fn frames_past_the_end_of_physical_addresses_are_not_used() {
-    let mut f = frames(8);
-    let buddy = Buddy::new(&mut f, (1 << 52) - 3);
-    assert_eq!(buddy.span(), (1 << 52) - 3..1 << 52);
+    let mut f = frames(80);
+    let buddy = Buddy::new(&mut f, (1 << 52) - 50);
+    assert_eq!(buddy.span(), (1 << 52) - 50..1 << 52);
+    let buddy = Buddy::new(&mut f[..33], 0);
+    assert!(buddy.span().is_empty(), "no room for the allocator's own data");
     let buddy = Buddy::new(&mut f, u64::MAX);
     assert!(buddy.span().is_empty());
 }

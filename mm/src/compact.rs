@@ -15,34 +15,15 @@
 //! [`Compactor::step`] does all three, for hosts and single CPUs. Drain the per-CPU caches first: their frames don't
 //! move.
 
+mod plan;
+
+pub use plan::{Mover, PLAN_SIZE, Pinned, Plan};
+
 use crate::fragmentation::extfrag_index;
 use crate::{Holder, MigrateType, ORDERS, PAGEBLOCK_ORDER, ZoneKind, Zones};
+use plan::Move;
 
-/// Most pairs in one plan (Linux: `COMPACT_CLUSTER_MAX`).
-pub const PLAN_SIZE: usize = 32;
 const PAGEBLOCK_FRAMES: u64 = 1 << PAGEBLOCK_ORDER;
-
-/// The frame can't be moved just now: it is pinned, or no longer what it was when it was picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the frame is pinned, or was freed in the meantime")]
-pub struct Pinned;
-
-/// The owner of movable frames.
-pub trait Mover {
-    /// Whether the frame `pfn`, allocated as movable with order 0, is this owner's and not pinned. Called under the
-    /// zones' lock, so it must not allocate. The answer may be out of date when [`migrate`](Self::migrate) is called.
-    fn is_movable(&self, pfn: u64) -> bool;
-
-    /// Copies frame `from` to frame `to` and makes every reference to it (page tables, TLBs) mean `to`. On success
-    /// nobody uses `from` any more, and `to` belongs to whoever `from` belonged to.
-    ///
-    /// Called without the zones' lock: the owner must look again whether `from` is its own, for it may have been freed,
-    /// and must see to it that nobody frees it while it is copied.
-    ///
-    /// # Errors
-    /// The frame stays where it is, and `to` was not kept.
-    fn migrate(&mut self, from: u64, to: u64) -> Result<(), Pinned>;
-}
 
 /// Whether compaction would help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,42 +94,6 @@ pub struct Report {
     pub free_before: [u64; ORDERS],
     /// Free blocks per order, all zones, after the last round.
     pub free_after: [u64; ORDERS],
-}
-
-/// Frames to be moved, and where to. Give it to [`Compactor::settle`], or the frames reserved for it are lost.
-#[must_use = "give the plan to Compactor::settle: it holds frames"]
-#[derive(Debug)]
-pub struct Plan {
-    moves: [Move; PLAN_SIZE],
-    len: usize,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Move {
-    from: u64,
-    to: u64,
-    done: bool,
-}
-
-impl Plan {
-    /// Number of moves.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is nothing to move.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Lets the owner move the frames. Not under the zones' lock.
-    pub fn migrate(&mut self, mover: &mut impl Mover) {
-        for one in &mut self.moves[..self.len] {
-            one.done = one.done || mover.migrate(one.from, one.to).is_ok();
-        }
-    }
 }
 
 /// The state of a compaction between rounds.
@@ -286,7 +231,7 @@ impl Compactor {
         None
     }
 
-    /// Takes a free frame from the highest pageblock that takes movable frames, above the pageblock of `from`.
+    /// Takes a free frame from the highest partly used pageblock, above the pageblock of `from`.
     fn next_free(&mut self, zones: &mut Zones<'_>, zone: ZoneKind, from: u64) -> Option<u64> {
         let buddy = zones.buddy_mut(zone);
         loop {
@@ -295,20 +240,15 @@ impl Compactor {
                 return None;
             }
             // A whole pageblock that is free is what we want to make: it is not broken for this.
-            let is_target = buddy.pageblock_type(pageblock) == Some(MigrateType::Movable);
-            if is_target {
-                let free =
-                    buddy.blocks(self.down, pageblock + PAGEBLOCK_FRAMES).find_map(
-                        |(holder, _)| match holder {
-                            Holder::Free(block) if block.order < PAGEBLOCK_ORDER => Some(block.pfn),
-                            _ => None,
-                        },
-                    );
-                if let Some(free) = free {
-                    let to = free.max(self.down);
-                    self.down = to;
-                    return buddy.take(to, MigrateType::Movable).then_some(to);
-                }
+            let free =
+                buddy.blocks(self.down, pageblock + PAGEBLOCK_FRAMES).find_map(|(holder, _)| match holder {
+                    Holder::Free(block) if block.order < PAGEBLOCK_ORDER => Some(block.pfn),
+                    _ => None,
+                });
+            if let Some(free) = free {
+                let to = free.max(self.down);
+                self.down = to;
+                return buddy.take(to, MigrateType::Movable).then_some(to);
             }
             self.down = pageblock.checked_sub(PAGEBLOCK_FRAMES)?;
         }

@@ -2,11 +2,9 @@
 
 use crate::MigrateType;
 
-/// "No frame" in a link.
-pub(crate) const NIL: u32 = u32::MAX;
-
 /// What a frame says about itself. Only the *first* frame of a block is marked; the others stay `NO_HEAD`, so
-/// that a block of 256 MiB is made or broken by writing one `Frame`.
+/// that a block of 256 MiB is made or broken by writing one `Frame`. Free blocks below a pageblock are not marked: they are
+/// bits in the map of their pageblock.
 const NO_HEAD: u8 = 0;
 const FREE_HEAD: u8 = 1;
 const ALLOCATED_HEAD: u8 = 2;
@@ -19,19 +17,18 @@ const ALLOCATED_HEAD: u8 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Frame {
-    /// Links of the free list; meaningful in the first frame of a free block.
-    pub(crate) next: u32,
-    pub(crate) prev: u32,
+    /// Not about this frame: a word of the descriptor of a pageblock (`pageblock.rs`), in those frames that hold one.
+    pub(crate) word: u64,
     /// `NO_HEAD`, `FREE_HEAD` or `ALLOCATED_HEAD`.
     head: u8,
     /// Order of the block that starts here.
     order: u8,
-    /// Migrate type of the pageblock; kept in the first frame of a pageblock, for as long as it is partly used.
-    pageblock_type: u8,
     /// Migrate type that the allocated block which starts here was asked for.
     owner: u8,
-    /// Frames of the pageblock that the allocator was given; kept in the first frame of a pageblock.
-    pub(crate) pageblock_managed: u32,
+    /// Migrate type of a pageblock, for as long as it is partly used; in the first frame of its descriptor, as what follows.
+    pageblock_type: u8,
+    /// Which words of the pageblock's map have a bit set, and whether any frame of it is managed.
+    pub(crate) pageblock_summary: u32,
 }
 
 const _: () = assert!(size_of::<Frame>() == 16);
@@ -39,7 +36,7 @@ const _: () = assert!(size_of::<Frame>() == 16);
 impl Frame {
     /// A frame that is not the allocator's to give: all bytes zero.
     pub const RESERVED: Self =
-        Self { next: 0, prev: 0, head: NO_HEAD, order: 0, pageblock_type: 0, owner: 0, pageblock_managed: 0 };
+        Self { word: 0, head: NO_HEAD, order: 0, owner: 0, pageblock_type: 0, pageblock_summary: 0 };
 
     pub(crate) fn is_head(&self) -> bool {
         self.head != NO_HEAD

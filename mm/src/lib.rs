@@ -1,5 +1,5 @@
 #![no_std]
-// Only the heap touches memory; it alone lifts this.
+// Only the heap touches memory; it and its caches alone lift this.
 #![deny(unsafe_code)]
 //! Physical memory: a buddy allocator over page frames with zones, per-CPU caches, compaction and reclaim, and the kernel
 //! heap on top of it.
@@ -8,13 +8,14 @@
 //! |---|---|
 //! | [`Buddy`] | the blocks of one zone, kept together by migrate type |
 //! | [`Zones`] | below and above 4 GiB, each with [`Watermarks`]; how short memory is ([`Pressure`]) |
-//! | [`CpuCache`] | single frames that a CPU keeps for itself |
+//! | [`CpuCache`] | small blocks that a CPU keeps for itself |
 //! | [`compact`] | moves movable frames, so that free memory comes together |
 //! | [`reclaim`] | the caches that can give memory back |
 //! | [`stall`] | how much time is lost waiting for memory |
 //! | [`oom`] | whom to end when all of this was in vain |
 //! | [`fragmentation`] | how much of the free memory is of use |
 //! | [`heap`] | bytes from blocks |
+//! | [`HeapCache`] | small pieces of the heap that a CPU keeps for itself |
 //!
 //! # Design principles
 //!
@@ -24,8 +25,8 @@
 //!    `unsafe`, and the host runs the same code as the kernel. Only [`heap`] touches memory.
 //! 3. **A wrong free is refused at the door.** Double free, wrong order, a frame in the middle of a block, a
 //!    frame that was never ours: each is its own error, and the state is as it was before the call.
-//! 4. **Bounded time.** [`Buddy::alloc`] and [`Buddy::free`] take O([`MAX_ORDER`]) steps, whatever the size of memory; the
-//!    rare allocation that must go to another migrate type looks through one pageblock (512 steps).
+//! 4. **Bounded time.** [`Buddy::alloc`] and [`Buddy::free`] take O([`MAX_ORDER`]) steps, whatever the size of memory: free
+//!    blocks are bits in a map of 128 bytes per pageblock, and pageblocks are on lists by their largest free block.
 //! 5. **No locks.** The caller wraps a [`Zones`], a [`Buddy`] or a [`Heap`] in the lock that its context needs; where work must
 //!    not be done under a lock (copying a page, asking a cache to shrink), the interface is cut there.
 //! 6. **Linux's definitions.** Watermarks, fallback, the two scanners, `buddyinfo`, the fragmentation index, PSI and the
@@ -33,10 +34,10 @@
 //!
 //! # Honest limits
 //!
-//! Compaction moves single frames only; a larger block stays where it is. Grouping by migrate type costs some whole
-//! pageblocks while all types are in use (each has its own that are partly free), and saves them later, for what is
-//! unmovable lies in half as many: `cargo xtask bench mm` prints both. A double free of a frame in a [`CpuCache`] is
-//! noticed only when it is drained. A [`Heap`] does not give claimed memory back to its source.
+//! Compaction moves single frames only; a larger block stays where it is. Free pageblocks are spared at the price that
+//! what is unmovable lies in nearly as many pageblocks as without migrate types: `cargo xtask bench mm` prints both, with the
+//! CPUs' caches and without. A double free of a block in a [`CpuCache`] is noticed only when it is drained. A [`Heap`]
+//! gives a region back only when nothing lies in it, and what a [`HeapCache`] holds lies there.
 //!
 //! # Example
 //!
@@ -66,7 +67,10 @@ mod frame;
 mod free_lists;
 #[allow(unsafe_code)]
 pub mod heap;
+#[allow(unsafe_code)]
+mod heap_cache;
 pub mod oom;
+mod pageblock;
 pub mod reclaim;
 pub mod stall;
 mod stats;
@@ -75,10 +79,11 @@ mod zones;
 
 pub use block::{Block, Holder, MigrateType};
 pub use buddy::{Buddy, PageblockContents};
-pub use cpu_cache::{CacheStats, CpuCache, Drained, MAX_BATCH};
+pub use cpu_cache::{CacheStats, CpuCache, Drained, MAX_BATCH, MAX_CACHED_ORDER};
 pub use error::{AddError, AllocError, FreeError, ZonesError};
 pub use frame::Frame;
 pub use heap::{FrameSource, Heap, HeapStats};
+pub use heap_cache::HeapCache;
 pub use stats::Stats;
 pub use watermark::{Pressure, Reserve, Watermarks};
 pub use zones::{ZoneKind, Zones};

@@ -1,8 +1,9 @@
 //! The memory of a machine: two zones, each a buddy allocator with watermarks.
 
+mod view;
+
 use crate::{
-    AddError, AllocError, Block, Buddy, Frame, FreeError, Holder, MigrateType, Pressure, Reserve, Stats,
-    Watermarks, ZonesError,
+    AddError, AllocError, Block, Buddy, Frame, FreeError, MigrateType, Reserve, Watermarks, ZonesError,
 };
 
 /// Frames below this number lie in the first 4 GiB: what devices with 32-bit addresses can reach.
@@ -186,19 +187,12 @@ impl<'m> Zones<'m> {
         }
     }
 
-    /// Fills `frames` with single frames while a zone stays above its low mark; how many.
-    pub(crate) fn fill(&mut self, frames: &mut [u64], kind: MigrateType) -> usize {
+    /// Fills `blocks` with blocks of `order` while a zone stays above its low mark; how many.
+    pub(crate) fn fill(&mut self, blocks: &mut [u64], order: usize, kind: MigrateType) -> usize {
         let mut count = 0;
         for index in [1, 0] {
             let mark = self.zones[index].watermarks.low + self.protection(index, ZoneKind::Normal);
-            let buddy = &mut self.zones[index].buddy;
-            while let Some(slot) = frames.get_mut(count)
-                && buddy.has_above(0, mark)
-                && let Some(block) = buddy.try_alloc(0, kind)
-            {
-                *slot = block.pfn;
-                count += 1;
-            }
+            count += self.zones[index].buddy.fill(&mut blocks[count..], order, kind, mark);
         }
         count
     }
@@ -230,76 +224,12 @@ impl<'m> Zones<'m> {
         self.buddy_of_mut(pfn).free(pfn, order)
     }
 
-    /// How short memory is, now. Takes constant time.
-    #[must_use]
-    pub fn pressure(&self) -> Pressure {
-        let of = |index: usize| {
-            let zone = &self.zones[index];
-            let free = zone.buddy.free_frames().saturating_sub(zone.protection);
-            match zone.watermarks {
-                _ if zone.buddy.total_frames() == 0 => Pressure::Min,
-                marks if free > marks.low => Pressure::None,
-                marks if free > marks.min => Pressure::Low,
-                _ => Pressure::Min,
-            }
-        };
-        of(0).min(of(1))
-    }
-
-    /// Frames that reclaim should free: until one zone is at its high mark again; 0 where one is.
-    #[must_use]
-    pub fn shortage(&self) -> u64 {
-        let of = |zone: &Zone<'_>| {
-            (zone.watermarks.high + zone.protection).saturating_sub(zone.buddy.free_frames())
-        };
-        let zones = self.zones.iter().filter(|zone| zone.buddy.total_frames() > 0);
-        zones.map(of).min().unwrap_or(0)
-    }
-
-    /// The counters of both zones together. `failures` are the requests that were refused here, `free_frames` leaves
-    /// out what per-CPU caches hold.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let [dma32, normal] = self.zones.each_ref().map(|zone| zone.buddy.stats());
-        Stats { failures: self.refused, ..dma32.plus(&normal) }
-    }
-
-    /// The counters of one zone. Its `failures` stay 0: it is the zones together that refuse.
-    #[must_use]
-    pub fn zone_stats(&self, zone: ZoneKind) -> Stats {
-        self.zones[zone as usize].buddy.stats()
-    }
-
-    /// Free frames of both zones. Takes constant time.
-    #[must_use]
-    pub fn free_frames(&self) -> u64 {
-        self.zones.iter().map(|zone| zone.buddy.free_frames()).sum()
-    }
-
-    /// One zone's allocator, to look at.
-    #[must_use]
-    pub fn buddy(&self, zone: ZoneKind) -> &Buddy<'m> {
-        &self.zones[zone as usize].buddy
-    }
-
     pub(crate) fn buddy_mut(&mut self, zone: ZoneKind) -> &mut Buddy<'m> {
         &mut self.zones[zone as usize].buddy
     }
 
-    /// The zone that this frame would be in.
-    #[must_use]
-    pub fn zone_of(&self, pfn: u64) -> ZoneKind {
-        if pfn < self.zones[1].buddy.span().start { ZoneKind::Dma32 } else { ZoneKind::Normal }
-    }
-
     fn buddy_of_mut(&mut self, pfn: u64) -> &mut Buddy<'m> {
         self.buddy_mut(self.zone_of(pfn))
-    }
-
-    /// Which block holds this frame.
-    #[must_use]
-    pub fn holder(&self, pfn: u64) -> Holder {
-        self.buddy(self.zone_of(pfn)).holder(pfn)
     }
 
     /// Lets the next `succeed` allocations through and refuses the `fail` after them, whatever is free: so a test fails

@@ -1,6 +1,7 @@
 extern crate std;
 
 use super::*;
+use crate::{Holder, Pressure};
 use MigrateType::{Movable, Unmovable};
 use std::vec;
 use std::vec::Vec;

@@ -12,13 +12,16 @@ const STEPS: u32 = 100_000;
 struct Owners(Vec<AtomicU32>);
 
 impl Owners {
-    fn pass(&self, pfn: u64, from: u32, to: u32) {
-        let was = self.0[pfn as usize].swap(to, Relaxed);
-        assert_eq!(was, from, "frame {pfn} goes to {to}");
+    fn pass(&self, pfn: u64, order: usize, from: u32, to: u32) {
+        for pfn in pfn..pfn + (1 << order) {
+            let was = self.0[pfn as usize].swap(to, Relaxed);
+            assert_eq!(was, from, "frame {pfn} goes to {to}");
+        }
     }
 }
 
-type Page = (u64, MigrateType);
+/// First frame, order, type.
+type Page = (u64, usize, MigrateType);
 
 struct Cpu<'a> {
     number: u32,
@@ -38,17 +41,19 @@ impl Cpu<'_> {
     fn alloc(&mut self) {
         let kind = MigrateType::ALL[self.dice(3) as usize];
         let reserve = if self.dice(10) == 0 { Reserve::Emergency } else { Reserve::None };
-        let got = self.cache.alloc(kind);
-        let got = got.or_else(|| self.cache.refill(&mut self.zones.lock().unwrap(), kind, reserve).ok());
+        let order = self.dice(8).trailing_zeros().min(4) as usize;
+        let got = self.cache.alloc(order, kind);
+        let got =
+            got.or_else(|| self.cache.refill(&mut self.zones.lock().unwrap(), order, kind, reserve).ok());
         if let Some(pfn) = got {
-            self.owners.pass(pfn, 0, self.number);
-            self.held.push((pfn, kind));
+            self.owners.pass(pfn, order, 0, self.number);
+            self.held.push((pfn, order, kind));
         }
     }
 
-    fn free(&mut self, (pfn, kind): Page, owner: u32) {
-        self.owners.pass(pfn, owner, 0);
-        if let Some(drained) = self.cache.free(pfn, kind) {
+    fn free(&mut self, (pfn, order, kind): Page, owner: u32) {
+        self.owners.pass(pfn, order, owner, 0);
+        if let Some(drained) = self.cache.free(pfn, order, kind) {
             self.zones.lock().unwrap().free_drained(drained).unwrap();
         }
     }

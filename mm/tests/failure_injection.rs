@@ -68,9 +68,9 @@ fn scenario(zones: &Shared, arena: &Rc<RefCell<Vec<[u64; 512]>>>) -> u64 {
     let mut pages = Vec::new();
     for i in 0..40 {
         let kind = MigrateType::ALL[i % 3];
-        let got = match cache.alloc(kind) {
+        let got = match cache.alloc(0, kind) {
             Some(pfn) => Ok(pfn),
-            None => cache.refill(&mut zones.borrow_mut(), kind, Reserve::None),
+            None => cache.refill(&mut zones.borrow_mut(), 0, kind, Reserve::None),
         };
         match got {
             Ok(pfn) => pages.push((pfn, kind)),
@@ -78,7 +78,7 @@ fn scenario(zones: &Shared, arena: &Rc<RefCell<Vec<[u64; 512]>>>) -> u64 {
         }
     }
     for (pfn, kind) in pages {
-        if let Some(drained) = cache.free(pfn, kind) {
+        if let Some(drained) = cache.free(pfn, 0, kind) {
             zones.borrow_mut().free_drained(drained).unwrap();
         }
     }

@@ -3,7 +3,8 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
-use mm::{FrameSource, Heap};
+use mm::heap::rounded;
+use mm::{FrameSource, Heap, HeapCache};
 use proptest::prelude::*;
 
 /// Regions of the host's allocator, up to a limit; freed when the source is dropped. `skew` makes their starts unaligned.
@@ -31,6 +32,91 @@ unsafe impl FrameSource for Regions {
         self.taken.push((start, layout));
         // SAFETY: the region has `skew` bytes more than are handed out.
         Some((unsafe { start.add(self.skew) }, bytes - self.skew))
+    }
+}
+
+/// Regions that can be given back; whatever is given back was taken and is no longer used, or the host's allocator
+/// notices.
+#[derive(Default)]
+struct Returning {
+    taken: Vec<(*mut u8, usize)>,
+    given_back: usize,
+}
+
+impl Returning {
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, 4096).unwrap()
+    }
+}
+
+// SAFETY: as above, and until it is given back.
+unsafe impl FrameSource for Returning {
+    fn grow(&mut self, min_bytes: usize) -> Option<(*mut u8, usize)> {
+        let bytes = min_bytes.next_multiple_of(16 << 10);
+        // SAFETY: the size is not 0.
+        let start = unsafe { alloc(Self::layout(bytes)) };
+        self.taken.push((start, bytes));
+        Some((start, bytes))
+    }
+
+    fn give_back(&mut self, start: *mut u8, bytes: usize) {
+        let at = self.taken.iter().position(|&one| one == (start, bytes)).expect("what was taken");
+        self.taken.swap_remove(at);
+        self.given_back += bytes;
+        // SAFETY: nothing may touch it any more; to be sure, it is overwritten.
+        unsafe {
+            start.write_bytes(0xee, bytes);
+            dealloc(start, Self::layout(bytes));
+        }
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        for &(start, bytes) in &self.taken {
+            // SAFETY: allocated by `grow`, not given back.
+            unsafe { dealloc(start, Self::layout(bytes)) };
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn idle_regions_are_given_back_and_live_ones_stay(
+        sizes in prop::collection::vec(1usize..30_000, 1..80),
+        kept in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        keep in 0usize..100_000,
+    ) {
+        let mut heap = Heap::new(Returning::default());
+        for round in 0..3u8 {
+            let mut live: Vec<Live> = Vec::new();
+            for (number, &size) in sizes.iter().enumerate() {
+                let layout = Layout::from_size_align(size, 1 << (number % 8)).unwrap();
+                let memory = heap.allocate(layout).unwrap();
+                live.push(Live { memory, layout, seed: round.wrapping_add(number as u8) });
+                live[number].fill();
+            }
+            let kept: Vec<usize> = kept.iter().map(|index| index.index(sizes.len())).collect();
+            for (_, one) in live.iter().enumerate().filter(|(number, _)| !kept.contains(number)) {
+                one.check(one.layout.size());
+                // SAFETY: allocated above with this layout.
+                unsafe { heap.deallocate(one.memory, one.layout) };
+            }
+            let (idle, before) = (heap.idle_bytes(), heap.stats());
+            let given = heap.trim(keep);
+            prop_assert!(given <= idle && idle - given <= keep && heap.idle_bytes() == idle - given);
+            prop_assert_eq!(heap.stats().claimed, before.claimed - given);
+            let source = heap.source_mut();
+            prop_assert_eq!(source.taken.iter().map(|one| one.1).sum::<usize>(), heap.stats().claimed);
+            for (_, one) in live.iter().enumerate().filter(|(number, _)| kept.contains(number)) {
+                one.check(one.layout.size());
+                // SAFETY: as above.
+                unsafe { heap.deallocate(one.memory, one.layout) };
+            }
+            heap.trim(0);
+            // The allocator's own tables are in the first region, for ever.
+            prop_assert_eq!((heap.stats().allocated, heap.stats().regions), (0, 1));
+        }
     }
 }
 
@@ -93,7 +179,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// `peak`: the highest sum of live sizes so far. The heap's may be above, for a moved allocation has two copies for a moment.
 fn assert_stats(heap: &Heap<Regions>, live: &[Live], peak: usize) {
     let stats = heap.stats();
-    assert_eq!(stats.allocated, live.iter().map(|it| it.layout.size()).sum::<usize>());
+    assert_eq!(stats.allocated, live.iter().map(|it| rounded(it.layout).size()).sum::<usize>());
     assert_eq!(stats.allocations, live.iter().filter(|it| it.layout.size() > 0).count());
     assert!(stats.peak >= peak);
     assert!(stats.allocated <= stats.claimed);
@@ -143,7 +229,7 @@ proptest! {
                 }
                 _ => {}
             }
-            let allocated: usize = live.iter().map(|it| it.layout.size()).sum();
+            let allocated: usize = live.iter().map(|it| rounded(it.layout).size()).sum();
             peak = peak.max(allocated);
             assert_stats(&heap, &live, peak);
         }
@@ -175,7 +261,7 @@ fn zero_sizes_grow_and_shrink() {
     // SAFETY: each call gives the layout that the last one left.
     unsafe {
         let memory = heap.reallocate(memory, layout(0), 40).unwrap();
-        assert_eq!(heap.stats().allocated, 40);
+        assert_eq!(heap.stats().allocated, 56, "40 bytes, rounded up");
         let memory = heap.reallocate(memory, layout(40), 0).unwrap();
         assert_eq!((heap.stats().allocated, heap.stats().allocations), (0, 0));
         heap.deallocate(memory, layout(0));
@@ -200,7 +286,7 @@ fn refusals_are_counted_and_harmless() {
     assert!(heap.allocate(Layout::from_size_align(8, 1 << 40).unwrap()).is_none());
     it.check(100);
     assert_eq!(heap.stats().failures, 7);
-    assert_eq!(heap.stats().allocated, 100);
+    assert_eq!(heap.stats().allocated, rounded(small).size());
     // SAFETY: live, with this layout.
     unsafe { heap.deallocate(memory, small) };
 }
@@ -226,5 +312,147 @@ fn a_full_heap_refuses_even_one_byte() {
         live += 1;
     }
     assert!(live > 200, "{live} allocations of one byte in 16 KiB");
-    assert_eq!(heap.stats().allocated, live);
+    assert_eq!(heap.stats().allocated, live * rounded(byte).size());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Two CPUs' caches before one heap: pieces go through any of them, or past them, and keep their bytes; drained, all is
+    /// as if they had never been.
+    #[test]
+    fn caches_keep_bytes_and_lose_nothing(
+        steps in prop::collection::vec((0..3_usize, step()), 1..400),
+        limit in 100_000..1_000_000_usize,
+    ) {
+        let mut heap = Heap::new(Regions::new(limit, 0));
+        let mut caches = [HeapCache::new(), HeapCache::new()];
+        let mut live: Vec<Live> = Vec::new();
+        for (cpu, step) in steps {
+            let cache = caches.get_mut(cpu);
+            match step {
+                Step::Allocate { size, align, seed } => {
+                    let layout = Layout::from_size_align(size, 1 << align).unwrap();
+                    let memory = match cache {
+                        Some(cache) => cache.allocate(layout).or_else(|| cache.refill(&mut heap, layout)),
+                        None => heap.allocate(layout),
+                    };
+                    if let Some(memory) = memory {
+                        prop_assert_eq!(memory.as_ptr() as usize % layout.align(), 0);
+                        let it = Live { memory, layout, seed };
+                        it.fill();
+                        live.push(it);
+                    }
+                }
+                Step::Free { nth } | Step::Resize { nth, .. } if !live.is_empty() => {
+                    let it = live.swap_remove(nth % live.len());
+                    it.check(it.layout.size());
+                    // SAFETY: live, with this layout, of this heap.
+                    unsafe {
+                        match cache {
+                            Some(cache) => {
+                                if !cache.deallocate(it.memory, it.layout) {
+                                    cache.deallocate_full(&mut heap, it.memory, it.layout);
+                                }
+                            }
+                            None => heap.deallocate(it.memory, it.layout),
+                        }
+                    }
+                }
+                _ => {}
+            }
+            let held: usize = caches.iter().map(HeapCache::held).sum();
+            let allocated: usize = live.iter().map(|it| rounded(it.layout).size()).sum();
+            prop_assert_eq!(heap.stats().allocated, allocated + held);
+        }
+        for it in live.drain(..) {
+            it.check(it.layout.size());
+            // SAFETY: live, with this layout, of this heap.
+            unsafe { caches[0].deallocate_full(&mut heap, it.memory, it.layout) };
+        }
+        for cache in &mut caches {
+            let (held, before) = (cache.held(), heap.stats().allocated);
+            // SAFETY: all that it holds is of this heap.
+            prop_assert_eq!(unsafe { cache.drain(&mut heap) }, held);
+            prop_assert_eq!((cache.held_pieces(), heap.stats().allocated), (0, before - held));
+        }
+        prop_assert_eq!((heap.stats().allocated, heap.stats().allocations), (0, 0));
+    }
+}
+
+/// Refuses one growth.
+struct Refusing {
+    source: Returning,
+    /// Growths before it.
+    before: u64,
+    refused: bool,
+}
+
+// SAFETY: as `Returning`.
+unsafe impl FrameSource for Refusing {
+    fn grow(&mut self, min_bytes: usize) -> Option<(*mut u8, usize)> {
+        if self.before == 0 && !self.refused {
+            self.refused = true;
+            return None;
+        }
+        self.before = self.before.saturating_sub(1);
+        self.source.grow(min_bytes)
+    }
+
+    fn give_back(&mut self, start: *mut u8, bytes: usize) {
+        self.source.give_back(start, bytes);
+    }
+}
+
+/// Each growth of the heap fails in turn: one request is refused for it, a refused resize leaves the old allocation, the
+/// same request is served the next time, and nothing is lost.
+#[test]
+fn each_growth_fails_in_turn() {
+    const SIZES: [usize; 8] = [100, 5_000, 20_000, 64, 40_000, 300, 9_000, 17_000];
+    let mut before = 0;
+    loop {
+        let source = Refusing { source: Returning::default(), before, refused: false };
+        let mut heap = Heap::new(source);
+        let mut live: Vec<Live> = Vec::new();
+        let mut refusals = 0;
+        for (number, size) in SIZES.into_iter().enumerate() {
+            let layout = Layout::from_size_align(size, 16).unwrap();
+            let memory = heap.allocate(layout).unwrap_or_else(|| {
+                refusals += 1;
+                heap.allocate(layout).expect("only one growth is refused")
+            });
+            live.push(Live { memory, layout, seed: number as u8 });
+            live[number].fill();
+            // Resized to where it hardly fits in place.
+            let old = &live[number];
+            let new_size = size * 3;
+            // SAFETY: allocated just now with this layout.
+            let mut resized = unsafe { heap.reallocate(old.memory, old.layout, new_size) };
+            if resized.is_none() {
+                refusals += 1;
+                old.check(size);
+                // SAFETY: as above; the refusal has left it as it was.
+                resized = unsafe { heap.reallocate(old.memory, old.layout, new_size) };
+            }
+            let layout = Layout::from_size_align(new_size, 16).unwrap();
+            live[number] = Live { memory: resized.expect("as above"), layout, seed: number as u8 };
+            live[number].check(size);
+            live[number].fill();
+        }
+        live.iter().for_each(|one| one.check(one.layout.size()));
+        assert_eq!(heap.stats().failures, refusals);
+        let refused = heap.source_mut().refused;
+        assert_eq!(refusals, u64::from(refused));
+        for one in live {
+            // SAFETY: live, with this layout.
+            unsafe { heap.deallocate(one.memory, one.layout) };
+        }
+        heap.trim(0);
+        assert_eq!((heap.stats().allocated, heap.stats().regions), (0, 1));
+        if !refused {
+            break;
+        }
+        before += 1;
+    }
+    assert!(before > 5, "the heap grew only {before} times");
 }

@@ -110,6 +110,22 @@ impl Object<'_> {
         self
     }
 
+    /// An array of arrays of integers, each on a line of its own.
+    #[cfg(feature = "ai-ops")]
+    pub(crate) fn rows<const N: usize>(
+        &mut self,
+        key: &str,
+        rows: impl IntoIterator<Item = [i64; N]>,
+    ) -> &mut Self {
+        array(self.key(key), rows, |out, row| {
+            out.push('\n');
+            array(out, row, |out, n| {
+                let _ = write!(out, "{n}");
+            });
+        });
+        self
+    }
+
     /// An array of integers.
     pub(crate) fn numbers(&mut self, key: &str, items: impl IntoIterator<Item = u64>) -> &mut Self {
         array(self.key(key), items, |out, n| {

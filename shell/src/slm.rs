@@ -128,6 +128,8 @@ pub struct SlmSummary {
     pub prompt_tokens: u64,
     /// Tokens of the answer that came from a record; 0 for rules.
     pub record_tokens: u64,
+    /// Tokens of prompt and record that the model need not read again, because it had read them for an earlier query.
+    pub reused_tokens: u64,
     /// Tokens of the answer that the model chose; 0 for rules.
     pub model_tokens: u64,
     /// Time until the first token of the model could be chosen.
@@ -225,6 +227,8 @@ pub struct SlmStatus {
     pub model: Option<SlmModel>,
     /// The pool, if it was reserved.
     pub pool: Option<SlmPool>,
+    /// What is kept of prompts; `None` while not loaded.
+    pub prefixes: Option<SlmPrefixes>,
     /// Name of the matrix kernels in use, e.g. `avx2`; `None` while not loaded.
     pub variant: Option<String>,
     /// What each candidate took when they were timed.
@@ -323,6 +327,23 @@ impl SlmPool {
     pub fn free(&self) -> u64 {
         self.size.saturating_sub(self.used())
     }
+}
+
+/// The prefix cache: prompts that begin like an earlier one are not read again from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlmPrefixes {
+    /// Tokens whose keys and values are kept.
+    pub tokens: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Most bytes that are kept.
+    pub limit: u64,
+    /// Pieces that gave way, to others or to reclaim.
+    pub evicted: u64,
+    /// Tokens that the model was to read, in all queries.
+    pub prompt_tokens: u64,
+    /// Those of them that it need not read.
+    pub reused_tokens: u64,
 }
 
 /// One timed variant of the matrix kernels.

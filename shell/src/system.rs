@@ -33,7 +33,7 @@ pub trait System {
     fn memory_stress(
         &self,
         family: &str,
-        duration: Duration,
+        request: StressRequest,
         watch: &mut dyn FnMut(&StressState) -> Flow,
     ) -> Result<StressOutcome, StressError>;
     /// Every thread that exists, in order of `id`, idle threads included.
@@ -54,6 +54,12 @@ pub trait System {
     /// Sets who acts.
     #[cfg(feature = "ai-ops")]
     fn crash_auto(&self, mode: ai_insights::crash_predictor::Mode);
+    /// Begins to record samples, with a predictor that knows nothing yet; or ends that. An error says why not.
+    #[cfg(feature = "ai-ops")]
+    fn crash_record(&self, on: bool) -> Result<(), String>;
+    /// What was recorded.
+    #[cfg(feature = "ai-ops")]
+    fn crash_recording(&self) -> CrashRecording;
 
     /// The registry that the kernel lists its metrics in, gauges up to date.
     #[cfg(feature = "ai-ops")]
@@ -208,6 +214,15 @@ pub struct MemoryState {
     pub kills: u64,
 }
 
+/// How a stress workload is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StressRequest {
+    /// How long at most.
+    pub duration: Duration,
+    /// What all its parameters are drawn from; typical ones without it.
+    pub seed: Option<u64>,
+}
+
 /// A stress workload under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StressState {
@@ -224,6 +239,8 @@ pub struct StressState {
 pub struct StressOutcome {
     /// Why it ended.
     pub end: StressEnd,
+    /// When it began, after boot.
+    pub start: Duration,
     /// How long it ran.
     pub duration: Duration,
     /// The most that it held.
@@ -276,6 +293,8 @@ pub enum StressError {
 pub struct CrashState {
     /// What it says; `None` before its first sample.
     pub assessment: Option<ai_insights::crash_predictor::Assessment>,
+    /// What drives it, largest first.
+    pub factors: [ai_insights::crash_predictor::Factor; ai_insights::crash_predictor::FACTORS],
     /// The threshold.
     pub threshold: f32,
     /// Who acts.
@@ -296,6 +315,40 @@ pub struct CrashState {
     pub slowest: Duration,
     /// Mean time of a sample.
     pub mean: Duration,
+    /// Half of the samples took no longer.
+    pub median: Duration,
+    /// 99 of 100 samples took no longer.
+    pub p99: Duration,
+    /// Growth that is held back.
+    pub held: HeldBack,
+}
+
+/// Holding back the growth of tasks that agreed to be ended.
+#[cfg(feature = "ai-ops")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HeldBack {
+    /// Whether a hold is in force.
+    pub in_force: bool,
+    /// Tasks that wait now.
+    pub waiting: u32,
+    /// Holds so far.
+    pub holds: u64,
+    /// Time that tasks waited, added up.
+    pub time: Duration,
+}
+
+/// Samples as the crash predictor saw them.
+#[cfg(feature = "ai-ops")]
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct CrashRecording {
+    /// Whether it goes on.
+    pub on: bool,
+    /// Oldest first.
+    pub samples: Vec<ai_insights::crash_predictor::Sample>,
+    /// When memory ran out, in nanoseconds after boot.
+    pub ooms_ns: Vec<u64>,
+    /// Samples for which there was no room.
+    pub missed: u64,
 }
 
 /// State of the kernel heap.

@@ -72,7 +72,7 @@ fn slm() {
     let expected = json!({"question": "x", "backend": "neural", "why": "the model is loaded",
         "answer": "Intel Corporation 82574L, a gigabit card.",
         "segments": [{"origin": "record", "text": "Intel Corporation 82574L"}, {"origin": "model", "text": ", a gigabit card."}],
-        "prompt_tokens": 20, "record_tokens": 14, "model_tokens": 2, "prefill_ms": 1500.0, "decode_ms": 750.0,
+        "prompt_tokens": 20, "record_tokens": 14, "reused_tokens": 8, "model_tokens": 2, "prefill_ms": 1500.0, "decode_ms": 750.0,
         "tokens_per_second": 2.667, "stop": "end"});
     assert_eq!(value, expected);
 
@@ -80,6 +80,9 @@ fn slm() {
     assert_eq!(value["model"]["parameters"], json!(134_515_008));
     assert_eq!((&value["state"], &value["reason"]), (&json!("loaded"), &Value::Null));
     assert_eq!(value["candidates"][1], json!({"name": "avx2", "time_us": 270.0}));
+    let kept = json!({"tokens": 40, "bytes": 950_400, "limit": 16_777_216, "evicted": 1, "prompt_tokens": 120,
+        "reused_tokens": 56});
+    assert_eq!(value["prefix_cache"], kept);
     let printed = session(&Machine::new(), "slm unload\rslm status --json\r");
     let value: Value = serde_json::from_str(printed.lines().last().expect("a line")).expect("JSON");
     assert_eq!((&value["state"], &value["pool"]["used"]), (&json!("unloaded"), &json!(0)));

@@ -21,6 +21,9 @@ fn memctl_for_people() {
         "{info}"
     );
     assert!(output("memctl compact").contains("7 pages moved, 1 could not be; 9 blocks looked at."));
+    let lines =
+        ["Pressure       ", "CPU caches     ", "Reclaimed      ", "Compacted      ", "Out of memory  "];
+    assert!(lines.iter().all(|line| status.lines().any(|one| one.starts_with(line))), "{status}");
     assert!(output("memctl reclaim").contains("64.0 KiB freed."));
     assert!(output("memctl stress").contains("leak    Takes memory."));
     assert!(
@@ -39,8 +42,12 @@ fn memctl_for_programs() {
     assert_eq!(info["zones"][0]["extfrag_index"].as_array().map(Vec::len), Some(mm::ORDERS));
     assert_eq!(json("memctl compact --json")["moved"], 7);
     assert_eq!(json("memctl reclaim --mib 1 --json")["freed"], 65_536);
+    assert_eq!(json("memctl stress --json")["families"][0]["name"], "leak");
     let stress = json("memctl stress leak --seconds 5 --json");
     assert_eq!((&stress["end"], &stress["seconds"]), (&"time".into(), &5.0.into()));
+    assert_eq!((&stress["failures"], &stress["start_ns"]), (&2.into(), &3_000_000_000u64.into()));
+    let seed = u64::MAX;
+    assert_eq!(json(&format!("memctl stress leak --seed {seed} --json"))["failures"], seed);
 }
 
 #[test]
@@ -49,8 +56,38 @@ fn memctl_says_what_was_wrong() {
     let said =
         session(&machine, "memctl stress flood\rmemctl reclaim --mib 0\rmemctl stress leak --seconds x\r");
     assert!(said.contains("there is no stress family `flood`; `memctl stress` lists them"), "{said}");
-    assert!(said.contains("`--mib` is a number of MiB from 1 on, not `0`"), "{said}");
-    assert!(said.contains("`--seconds` is a number of seconds up to 86400, not `x`"), "{said}");
+    assert!(said.contains("`--mib` is a number of MiB from 1 to 1048576, not `0`"), "{said}");
+    assert!(said.contains("`--seconds` is a number of seconds from 1 to 86400, not `x`"), "{said}");
+    for wrong in [
+        "memctl",
+        "memctl nonsense",
+        "memctl status now",
+        "memctl status --json=1",
+        "memctl status --jason",
+        "memctl buddyinfo -x",
+        "memctl compact 3",
+        "memctl reclaim --mib",
+        "memctl reclaim --mib -1",
+        "memctl reclaim --mib 1048577",
+        "memctl reclaim --mib 99999999999999999999",
+        "memctl reclaim 5",
+        "memctl stress leak cache",
+        "memctl stress leak --seconds 0",
+        "memctl stress leak --seconds 1e9",
+        "memctl stress ''",
+        "memctl stress \u{1f4a5}",
+    ] {
+        let said = output(wrong);
+        assert!(said.starts_with("error: ") && said.lines().count() == 1, "{wrong}: {said}");
+    }
+    for command in ["status", "buddyinfo", "compact", "reclaim", "stress"] {
+        let said = output(&format!("help memctl {command}"));
+        assert!(said.contains("--json") && said.contains("memctl ") && said.contains("xample"), "{said}");
+    }
+    for wrong in ["-1", "x", "18446744073709551616", "0x1", "''"] {
+        let said = output(&format!("memctl stress leak --seed {wrong}"));
+        assert!(said.contains("`--seed` is a whole number from 0 on, not `"), "{wrong}: {said}");
+    }
 }
 
 #[cfg(feature = "ai-ops")]
@@ -78,6 +115,34 @@ mod crash {
         assert_eq!(json("crashctl stats --json")["guard"]["decisions"], 200);
         assert_eq!(json("crashctl tune 0.25 --json")["threshold"], 0.25);
         assert_eq!(json("crashctl auto dry-run --json")["auto"], "dry-run");
+        assert_eq!(status["held_back"]["waiting"], 2);
+        let stats = json("crashctl stats --json");
+        assert_eq!((&stats["guard"]["holds"], &stats["guard"]["held_s"]), (&3.into(), &4.5.into()));
+    }
+
+    #[test]
+    fn a_recording_for_people_and_for_programs() {
+        assert!(output("crashctl record on").starts_with("Recording;"));
+        assert_eq!(output("crashctl record off"), "3 samples recorded, 0 missed.\n");
+        assert_eq!(json("crashctl record on --json")["recording"], true);
+        let table = output("crashctl samples");
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 4, "{table}");
+        assert!(lines[0].starts_with("t_ns,total_pages,free_pages,"), "{table}");
+        assert_eq!(lines[2], "100000000,60000,49999,10,-1000,0,0,0,0,0,0,0,0");
+        let recording = json("crashctl samples --json");
+        assert_eq!(recording["ooms_ns"][0], 250_000_000);
+        let columns: Vec<&str> = recording["columns"]
+            .as_array()
+            .map(|c| c.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        assert_eq!(columns.join(","), lines[0]);
+        for (row, line) in recording["samples"].as_array().into_iter().flatten().zip(&lines[1..]) {
+            let cells: Vec<String> =
+                row.as_array().map(|row| row.iter().map(Value::to_string).collect()).unwrap_or_default();
+            assert_eq!(&cells.join(","), line);
+        }
+        assert!(output("crashctl record maybe").contains("`crashctl record` takes on or off, not `maybe`"));
     }
 
     #[test]

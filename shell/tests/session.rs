@@ -151,12 +151,12 @@ error: 1 of 2 self tests failed
 fn a_question_to_the_model() {
     assert_eq!(
         output("slm query \"PCI device 8086:10d3 is\""),
-        "Intel Corporation 82574L, a gigabit card.\n[neural | 16 tokens | 2.7 tokens/s | record 14 + model 2]\n"
+        "Intel Corporation 82574L, a gigabit card.\n[neural | 16 tokens | 2.7 tokens/s | record 14 + model 2 | 8 of 34 prompt tokens reused]\n"
     );
     let verbose = "\
 neural answers: the model is loaded
 [record: Intel Corporation 82574L] [model: , a gigabit card.]
-[neural | 16 tokens | 2.7 tokens/s | record 14 + model 2 | prompt 20 tokens in 1.50 s, answer in 750.00 ms]
+[neural | 16 tokens | 2.7 tokens/s | record 14 + model 2 | prompt 20 tokens in 1.50 s, answer in 750.00 ms | 8 of 34 prompt tokens reused]
 ";
     assert_eq!(output("slm query x --verbose"), verbose);
 }
@@ -247,6 +247,8 @@ Kernels       avx2 (timed: sse2 900.0 us, avx2 270.0 us)
 Threads       2
 Queries       3 neural, 1 rules
 Last speed    6.1 tokens/s
+Prefix cache  40 tokens, 928.1 KiB of at most 16.0 MiB
+Prompts       120 tokens, 56 of them reused (46 %)
 
 POOL              SIZE      BYTES
 weights       90.0 MiB   94371840

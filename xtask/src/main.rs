@@ -161,6 +161,30 @@ enum EvalCommand {
         /// Leave the booted kernel (leg c) out.
         #[arg(long)]
         no_guest: bool,
+        /// Leave everything but the booted kernel out.
+        #[arg(long, conflicts_with = "no_guest")]
+        only_guest: bool,
+        /// Leg c: runs of each family, with the guard off and with it on.
+        #[arg(long, default_value_t = 2)]
+        guest_runs: u64,
+        /// Leg c: the first seed.
+        #[arg(long, default_value_t = 1)]
+        guest_seed: u64,
+        /// Leg c: these families of `memctl stress` only.
+        #[arg(long, value_delimiter = ',')]
+        guest_families: Vec<String>,
+        /// Leg c: machines at a time.
+        #[arg(long, default_value_t = 1)]
+        guest_jobs: usize,
+        /// Leg c: the guard is off, on, or each seed runs with both.
+        #[arg(long, value_enum, default_value_t = crash::guest::Guard::Both)]
+        guest_guard: crash::guest::Guard,
+        /// Leg c: keep the recordings in this folder.
+        #[arg(long)]
+        save_guest: Option<PathBuf>,
+        /// Leg c: judge the recordings of this folder instead of booting.
+        #[arg(long, conflicts_with_all = ["save_guest", "guest_runs"])]
+        load_guest: Option<PathBuf>,
         /// A line for each run.
         #[arg(long)]
         runs: bool,
@@ -211,12 +235,40 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
         Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),
-        Command::Eval { command: EvalCommand::Crash { no_guest, runs, recordings } } => {
-            crash::eval(&crash::EvalOptions { guest: !no_guest, each_run: runs, recordings })
-        }
-        Command::Eval { command: EvalCommand::Sched(options) } => sched::eval(&options),
+        Command::Eval { command } => evaluate(command),
         Command::Ci => ci::ci(),
         Command::Datactl { socket, command } => datactl::run(&socket, &command),
+    }
+}
+
+fn evaluate(command: EvalCommand) -> Result<()> {
+    match command {
+        EvalCommand::Crash {
+            no_guest,
+            only_guest,
+            guest_runs,
+            guest_seed,
+            guest_families,
+            guest_jobs,
+            guest_guard,
+            save_guest,
+            load_guest,
+            runs,
+            recordings,
+        } => {
+            let guest = crash::guest::GuestOptions {
+                runs: guest_runs,
+                first_seed: guest_seed,
+                families: guest_families,
+                jobs: guest_jobs,
+                guard: guest_guard,
+                save: save_guest,
+                load: load_guest,
+            };
+            let guest = (!no_guest).then_some(guest);
+            crash::eval(&crash::EvalOptions { host: !only_guest, guest, each_run: runs, recordings })
+        }
+        EvalCommand::Sched(options) => sched::eval(&options),
     }
 }
 

@@ -1,8 +1,9 @@
-//! Memory on a machine of 256 MiB: `memctl` and `crashctl`, running out of memory, and a cache that gives way.
+//! Memory on a machine of 256 MiB: `memctl` and `crashctl`, running out of memory, caches that give way, and commands
+//! when there is no memory at all.
 
 mod common;
 
-use common::{COMMAND, boot, power_off, without_model};
+use common::{ANSWER, COMMAND, boot, power_off, with_model, without_model};
 use serde_json::Value;
 use std::time::Duration;
 use xtask::guest::Guest;
@@ -70,6 +71,8 @@ fn a_leak_is_ended_and_its_memory_comes_back() {
     let [old, new] = ["free_before", "free_after"].map(|key| frames_in(list(&compacted, key)));
     assert!(old.abs_diff(new) < MIB_IN_FRAMES, "compaction changed what is free: {compacted}");
 
+    // The guard would hold the leak back.
+    guest.command("crashctl auto off", COMMAND).unwrap();
     let leak = guest.json("memctl stress leak --seconds 60 --json", WORKLOAD).unwrap();
     assert_eq!((&leak["end"], number(&leak, "ooms")), (&"killed".into(), 1), "{leak}");
     let peak = number(&leak, "peak") / 4096;
@@ -154,6 +157,7 @@ fn the_predictor_obeys(guest: &mut Guest) {
 #[test]
 fn a_cache_gives_way_and_a_plateau_stands() {
     let (mut guest, _) = boot(&small());
+    guest.command("crashctl auto off", COMMAND).unwrap();
     let free = free_frames(&status(&mut guest));
 
     let cache = guest.json("memctl stress cache --seconds 25 --json", WORKLOAD).unwrap();
@@ -171,5 +175,128 @@ fn a_cache_gives_way_and_a_plateau_stands() {
     let back = free_frames(&status(&mut guest));
     assert!(back + 4 * MIB_IN_FRAMES >= free, "{free} frames were free, {back} are");
     assert!(guest.command("memctl stress nonsense", COMMAND).unwrap().contains("nonsense"));
+    power_off(guest);
+}
+
+/// All memory is taken, by a thread that nobody may end: first what ordinary requests may have, then the kernel's own
+/// frames too. Whatever is typed, the kernel does not panic, and the shell answers.
+#[test]
+fn with_all_memory_taken_the_shell_goes_on() {
+    for append in ["panic=exit", "panic=exit exhaust=all"] {
+        let (mut guest, _) = boot(&Machine { append: append.to_owned(), ..small() });
+        let free = free_frames(&status(&mut guest));
+        let taken = guest.command("selftest exhaust", COMMAND).unwrap();
+        assert!(taken.contains("passed"), "{append}: {taken}");
+        let commands = [
+            "version",
+            "memctl status",
+            "ps",
+            "memctl stress leak --seconds 3",
+            "memctl stress forks --seconds 3",
+            "slm query \"PCI device 8086:10d3 is\" --backend rules",
+            "slm load",
+            "selftest churn",
+            "selftest region",
+            "memctl compact",
+            "memctl reclaim",
+            "lspci",
+            "dmesg",
+            "help memctl stress",
+        ];
+        for command in commands {
+            let output = guest.command(command, COMMAND).unwrap();
+            let errors = output.lines().filter(|line| line.starts_with("error: ")).count();
+            assert!(!output.trim().is_empty() && errors <= 1, "{append}: {command}:\n{output}");
+            assert!(!output.contains("PANIC"), "{append}: {command}:\n{output}");
+        }
+        // Until the memory is given back.
+        let mut now = status(&mut guest);
+        for _ in 0..60 {
+            if free_frames(&now) + 4 * MIB_IN_FRAMES >= free {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            now = status(&mut guest);
+        }
+        assert!(free_frames(&now) + 4 * MIB_IN_FRAMES >= free, "{append}: {free} frames were free: {now}");
+        // Below the min mark the shell's few needs may be met by what is left in the heap.
+        assert!(number(&now, "ooms") > 0 || append.contains("all"), "{append}: {now}");
+        let failures = guest.command("selftest failures", WORKLOAD).unwrap();
+        assert!(failures.contains("passed"), "{append}: {failures}");
+        assert!(!guest.transcript().contains("PANIC"), "{}", guest.transcript());
+        power_off(guest);
+    }
+}
+
+/// A command that the heap refuses memory to for good is given up with a sentence; the next one is not.
+#[test]
+fn a_command_without_memory_is_given_up() {
+    let (mut guest, _) = boot(&Machine { append: "panic=exit exhaust=heap".to_owned(), ..small() });
+    for _ in 0..3 {
+        let output = guest.command("selftest exhaust", COMMAND).unwrap();
+        assert!(output.contains("error: there is no memory for this command"), "{output}");
+        assert!(!output.contains("passed") && !output.contains("FAILED"), "{output}");
+        assert!(guest.command("version", COMMAND).unwrap().contains("AUTON"));
+    }
+    // A shutdown, a redraw, a thread: all as before.
+    assert!(guest.command("selftest churn", WORKLOAD).unwrap().contains("passed"));
+    assert!(!guest.transcript().contains("PANIC"), "{}", guest.transcript());
+    power_off(guest);
+}
+
+/// Every heap allocation and every page allocation fails in turn; the log grows and gives way. None of it counts as a
+/// shortage, and the heap is no larger afterwards.
+#[test]
+fn injected_failures_are_survived_and_are_no_shortage() {
+    let (mut guest, _) = boot(&small());
+    let before = status(&mut guest);
+    for test in ["failures", "heap-failures", "log"] {
+        let output = guest.command(&format!("selftest {test}"), WORKLOAD).unwrap();
+        assert!(output.contains(&format!("selftest {test}: passed")), "{output}");
+    }
+    let after = status(&mut guest);
+    assert_eq!((number(&after, "ooms"), number(&after, "kills")), (0, 0), "{after}");
+    let (free, back) = (free_frames(&before), free_frames(&after));
+    assert!(back + 4 * MIB_IN_FRAMES >= free, "{free} frames were free, {back} are: {after}");
+    power_off(guest);
+}
+
+/// A question that begins like an earlier one is not read from its start, and the answer is the same; what is kept for
+/// that gives way to reclaim.
+#[test]
+fn prompts_are_reused_and_give_way() {
+    let (mut guest, _) = boot(&Machine { memory: "512M".to_owned(), ..with_model() });
+    let mut ask = |guest: &mut Guest, question: &str| {
+        let command = format!("slm query \"{question}\" --backend neural --max-tokens 8 --json");
+        let reply = guest.json(&command, ANSWER).unwrap();
+        let answer = reply["answer"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(number(&reply, "model_tokens"), 8, "{reply}");
+        (answer, number(&reply, "prompt_tokens"), number(&reply, "reused_tokens"))
+    };
+    let (first, second) = ("What is virtual memory?", "What is a file system?");
+    let (answer, tokens, reused) = ask(&mut guest, first);
+    assert_eq!(reused, 0);
+    let (other, _, reused) = ask(&mut guest, second);
+    assert!(reused > 0 && other != answer);
+    let (again, _, reused) = ask(&mut guest, first);
+    assert!(reused >= tokens / 8 * 8, "{reused} of {tokens} tokens were reused");
+    assert_eq!(again, answer);
+
+    let kept = guest.json("slm status --json", COMMAND).unwrap()["prefix_cache"].clone();
+    let held = number(&kept, "bytes");
+    assert!(held > 0 && held <= number(&kept, "limit"), "{kept}");
+    let before = free_frames(&status(&mut guest));
+    let reclaimed = guest.json("memctl reclaim --json", COMMAND).unwrap();
+    let cache = list(&reclaimed, "caches").iter().find(|cache| cache["name"] == "SLM prefix cache");
+    let cache = cache.unwrap_or_else(|| panic!("no such cache: {reclaimed}"));
+    assert_eq!((number(cache, "held"), number(cache, "freed")), (held, held), "{reclaimed}");
+    let after = free_frames(&status(&mut guest));
+    assert!(after + 64 >= before + held / 4096, "{before} frames were free, {after} are, {held} bytes given");
+    let kept = guest.json("slm status --json", COMMAND).unwrap()["prefix_cache"].clone();
+    assert_eq!((number(&kept, "tokens"), number(&kept, "bytes")), (0, 0), "{kept}");
+
+    assert_eq!(ask(&mut guest, second).0, other);
+    let (again, _, reused) = ask(&mut guest, first);
+    assert!(again == answer && reused < tokens, "{reused} of {tokens} tokens were reused");
     power_off(guest);
 }

@@ -75,8 +75,6 @@ pub struct Assessment {
     pub risk: Risk,
     /// `None` while nothing falls.
     pub seconds_to_oom: Option<Interval>,
-    /// The factors of largest weight, largest first.
-    pub factors: [Factor; FACTORS],
 }
 
 /// The [`FACTORS`] largest contributions.

@@ -2,8 +2,8 @@
 //!
 //! Every 100 ms a [`Sample`] of the allocator's counters goes in, and an [`Assessment`] comes out: the probability
 //! that an allocation that cannot be refused will find nothing within [`HORIZON_NS`], the risk level, the seconds left and the
-//! factors behind it. The model is a logistic regression over features that ask not only how fast memory falls, but
-//! for how long and how steadily it has done so: a fall that began a second ago is more often a step to a plateau
+//! factors behind it. The model is boosted trees over features that ask not only how fast memory falls, but
+//! for how long and how straight it has done so: a fall that began a second ago is more often a step to a plateau
 //! than the way to the end. It was fitted offline (`cargo xtask fit crash`; provenance in `coefficients.rs`),
 //! learns a bounded correction online, and every prediction is resolved against what happened ([`Score`]).
 //!
@@ -37,16 +37,15 @@ mod guard;
 mod model;
 mod sample;
 mod score;
-mod trend;
+mod window;
 
 pub use assessment::{Assessment, FACTORS, Factor, Interval, Risk, ThresholdError};
 pub use coefficients::FITTED;
-pub use features::{FEATURES, Features, NAMES};
+pub use features::{CALM, FEATURES, Features, NAMES, SIGN};
 pub use guard::{Action, Decision, Done, Guard, GuardScore, Mode, Why};
-pub use model::{Coefficients, Model};
+pub use model::{Coefficients, DEPTH, LEAVES, Model, Tree};
 pub use sample::Sample;
 pub use score::{Outcome, RECORDS, Record, Resolved, Score};
-pub use trend::{Line, Trend};
 
 use score::ScoreKeeper;
 
@@ -120,14 +119,11 @@ impl Predictor {
         if let Some(resolved) = resolved {
             self.model.learn(resolved.log_odds, resolved.happened);
         }
-        let weights = &self.model.coefficients().weights;
-        let contributions = core::array::from_fn(|i| weights[i] * values[i]);
         let assessment = Assessment {
             t_ns: sample.t_ns,
             probability,
             risk: Risk::of(probability, self.threshold),
             seconds_to_oom,
-            factors: assessment::largest(&contributions),
         };
         self.last = Some(assessment);
         assessment
@@ -197,6 +193,11 @@ impl Predictor {
         self.features.values()
     }
 
+    /// What drives the last assessment, largest first. Asked for when somebody looks; it is no part of an update.
+    pub fn factors(&self) -> [Factor; FACTORS] {
+        assessment::largest(&self.model.contributions(self.features.values()))
+    }
+
     /// The model: its coefficients, and what it learned online.
     pub fn model(&self) -> &Model {
         &self.model
@@ -209,17 +210,16 @@ impl Predictor {
 
     /// Seconds by the straight line over about 3 s; `None` while nothing falls, or in more than ten minutes.
     pub fn straight_line_seconds(&self, sample: &Sample) -> Option<f32> {
-        let line = self.features.line();
-        let falls = line.slope < -1e-5 && line.slope < -line.slope_error;
-        let seconds = sample.headroom() / -line.slope;
-        (falls && seconds <= 600.0).then_some(seconds as f32)
+        let (slope, error) = self.features.line();
+        let seconds = sample.headroom() as f32 / -slope;
+        (slope < -1e-5 && slope < -error && seconds <= 600.0).then_some(seconds)
     }
 
     fn seconds_to_oom(&self, sample: &Sample) -> Option<Interval> {
         let straight = self.straight_line_seconds(sample)?;
-        let line = self.features.line();
+        let (slope, error) = self.features.line();
         // The line's own doubt widens the interval that the training runs gave.
-        let doubt = (1.64 * line.slope_error / line.slope.abs()).min(0.9) as f32;
+        let doubt = (1.64 * error / slope.abs()).min(0.9);
         let fit = self.model.coefficients();
         Some(Interval {
             low: straight * fit.time_low * (1.0 - doubt / 2.0),

@@ -1,11 +1,11 @@
-//! Logistic regression: features to the probability that memory runs out within the horizon, and a bounded
-//! correction that is learned online.
+//! Boosted trees: features to the probability that memory runs out within the horizon, and a bounded correction that is
+//! learned online.
 //!
-//! The offline part never changes at run time. Online, only a scale and a shift of its log-odds are learned (Platt,
-//! 1999), by gradient steps on resolved predictions, within bounds, so that a machine whose memory behaves unlike
-//! the training runs is answered better, and [`Model::forget`] undoes all of it.
+//! The offline part (Friedman, 2001; fitted by `cargo xtask fit crash`) never changes at run time. Online, only a scale and
+//! a shift of its log-odds are learned (Platt, 1999), by gradient steps on resolved predictions, within bounds, so that a
+//! machine whose memory behaves unlike the training runs is answered better, and [`Model::forget`] undoes all of it.
 
-use super::features::FEATURES;
+use super::features::{CALM, FEATURES};
 
 /// Log-odds beyond this are as good as certain.
 const LIMIT: f32 = 8.0;
@@ -16,14 +16,41 @@ const SHIFT: (f32, f32) = (-1.5, 1.5);
 const RATE: f32 = 0.02;
 /// Pull towards the offline fit with each step: what is not confirmed fades over about 500 predictions.
 const FADE: f32 = 0.002;
+/// Questions on the way to a leaf.
+pub const DEPTH: usize = 3;
+/// Leaves of a tree.
+pub const LEAVES: usize = 1 << DEPTH;
+
+/// A complete binary tree of depth [`DEPTH`]. Question `i` is followed by `2i + 1` (no) or `2i + 2` (yes).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tree {
+    /// Which feature is asked for; an index below [`FEATURES`].
+    pub feature: [u8; LEAVES - 1],
+    /// Is it above this? Infinity is always answered with no.
+    pub bound: [f32; LEAVES - 1],
+    /// Log-odds that the leaves add.
+    pub leaf: [f32; LEAVES],
+}
+
+impl Tree {
+    /// Log-odds that it adds.
+    pub fn answer(&self, features: &[f32; FEATURES]) -> f32 {
+        let mut at = 0;
+        for _ in 0..DEPTH {
+            let value = features[usize::from(self.feature[at]) % FEATURES];
+            at = 2 * at + 1 + usize::from(value > self.bound[at]);
+        }
+        self.leaf[at - (LEAVES - 1)]
+    }
+}
 
 /// What the offline fit found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficients {
-    /// Log-odds when all features are 0.
+    /// Log-odds before the first tree.
     pub bias: f32,
-    /// Log-odds per unit of each feature.
-    pub weights: [f32; FEATURES],
+    /// The trees.
+    pub trees: &'static [Tree],
     /// Tenth percentile of (true time to OOM) / (time by the straight line).
     pub time_low: f32,
     /// Median of the same.
@@ -58,8 +85,18 @@ impl Model {
 
     /// Log-odds by the offline fit.
     pub fn log_odds(&self, features: &[f32; FEATURES]) -> f32 {
-        let sum: f32 = self.fit.weights.iter().zip(features).map(|(w, x)| w * x).sum();
+        let sum: f32 = self.fit.trees.iter().map(|tree| tree.answer(features)).sum();
         (self.fit.bias + sum).clamp(-LIMIT, LIMIT)
+    }
+
+    /// What each feature adds to the log-odds: how much lower they were if it alone were that of a calm machine.
+    pub fn contributions(&self, features: &[f32; FEATURES]) -> [f32; FEATURES] {
+        let all = self.log_odds(features);
+        core::array::from_fn(|i| {
+            let mut without = *features;
+            without[i] = CALM[i];
+            all - self.log_odds(&without)
+        })
     }
 
     /// Probability for these log-odds, as corrected by what was learned.
@@ -96,6 +133,27 @@ mod tests {
     use super::*;
     use crate::crash_predictor::coefficients::FITTED;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_tree_asks_three_questions() {
+        let tree = Tree {
+            feature: [0, 1, 2, 3, 3, 4, 4],
+            bound: [0.5; 7],
+            leaf: [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+        };
+        let mut x = [0.0; FEATURES];
+        assert_eq!(tree.answer(&x), 0.0);
+        (x[0], x[2]) = (1.0, 1.0);
+        assert_eq!(tree.answer(&x), 6.0);
+        x[4] = 1.0;
+        assert_eq!(tree.answer(&x), 7.0);
+    }
+
+    #[test]
+    fn the_committed_trees_ask_for_features_that_exist() {
+        assert!(FITTED.trees.iter().all(|t| t.feature.iter().all(|f| usize::from(*f) < FEATURES)));
+        assert!(FITTED.trees.iter().all(|t| t.leaf.iter().all(|l| l.is_finite())));
+    }
 
     #[test]
     fn it_learns_that_alarms_come_to_nothing_and_can_unlearn_it() {

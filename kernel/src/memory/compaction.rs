@@ -1,5 +1,6 @@
 //! Compaction: the kernel's side of [`mm::compact`]. Movable memory is what it moves.
 
+use super::shortage::Freeing;
 use super::{frames, vmalloc};
 use crate::tasks;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +27,8 @@ impl Mover for Movables {
 
 /// Compacts until `goal` is reached. In a thread, without locks; others that ask meanwhile wait their turn.
 pub fn run(goal: Goal) -> Report {
+    // Waiting for memory would be waiting for itself.
+    let _freeing = Freeing::begin();
     while RUNNING.swap(true, Ordering::Acquire) {
         tasks::sleep_nanos(1_000_000);
     }

@@ -1,5 +1,5 @@
 //! Page frames: a bump allocator until the page tables stand, then two zones of buddy allocators over all memory, with
-//! a cache of single frames before them on every CPU.
+//! a cache of small blocks before them on every CPU.
 
 use super::layout::PAGE;
 use super::{OutOfMemory, direct};
@@ -7,7 +7,7 @@ use crate::arch::percpu;
 use crate::sync::IrqMutex;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use core::ops::Range;
-use mm::{Block, Frame, FreeError, MigrateType, Pressure, Reserve, Stats, ZoneKind, Zones};
+use mm::{Block, Frame, FreeError, MAX_CACHED_ORDER, MigrateType, Pressure, Reserve, Stats, ZoneKind, Zones};
 
 /// Nothing below is handed out: firmware tables, and the trampoline that starts CPUs.
 const FIRST_USED: u64 = 1 << 20;
@@ -98,18 +98,18 @@ pub fn alloc_emergency(order: usize, kind: MigrateType) -> Result<Block, OutOfMe
 }
 
 fn alloc_from(order: usize, kind: MigrateType, reserve: Reserve) -> Result<Block, OutOfMemory> {
-    if order > 0 || !percpu::is_ready() {
+    if order > MAX_CACHED_ORDER || !percpu::is_ready() {
         return with_zones(|zones| Ok(zones.alloc(order, kind, reserve)?))
             .unwrap_or(Err(OutOfMemory { bytes: PAGE << order }));
     }
     // Lock order: a CPU's cache, then the zones.
     let mut cache = percpu::this_cpu().frame_cache.lock();
-    let pfn = match cache.alloc(kind) {
+    let pfn = match cache.alloc(order, kind) {
         Some(pfn) => pfn,
-        None => with_zones(|zones| Ok(cache.refill(zones, kind, reserve)?))
-            .unwrap_or(Err(OutOfMemory { bytes: PAGE }))?,
+        None => with_zones(|zones| Ok(cache.refill(zones, order, kind, reserve)?))
+            .unwrap_or(Err(OutOfMemory { bytes: PAGE << order }))?,
     };
-    Ok(Block { pfn, order: 0 })
+    Ok(Block { pfn, order })
 }
 
 /// The largest free block of at most `order`.
@@ -122,15 +122,20 @@ pub fn free(block: Block) {
     report(block, with_zones(|zones| zones.free(block.pfn, block.order)));
 }
 
-/// Gives a single frame back that was allocated as `kind`: it stays with this CPU for the next one who needs one.
-pub fn free_frame(pfn: u64, kind: MigrateType) {
+/// Gives a block back that was allocated as `kind`: a small one stays with this CPU for the next one who needs one.
+pub fn free_as(block: Block, kind: MigrateType) {
     if !percpu::is_ready() {
-        return free(Block { pfn, order: 0 });
+        return free(block);
     }
     let mut cache = percpu::this_cpu().frame_cache.lock();
-    if let Some(drained) = cache.free(pfn, kind) {
-        report(Block { pfn, order: 0 }, with_zones(|zones| zones.free_drained(drained)));
+    if let Some(drained) = cache.free(block.pfn, block.order, kind) {
+        report(block, with_zones(|zones| zones.free_drained(drained)));
     }
+}
+
+/// [`free_as`] for a single frame.
+pub fn free_frame(pfn: u64, kind: MigrateType) {
+    free_as(Block { pfn, order: 0 }, kind);
 }
 
 fn report(block: Block, result: Option<Result<(), FreeError>>) {
@@ -165,20 +170,18 @@ pub fn span() -> Range<u64> {
     .unwrap_or(0..0)
 }
 
-/// Free blocks, counts. Frames that the CPUs keep for themselves are free, as single ones.
+/// Free blocks, counts. Blocks that the CPUs keep for themselves are free.
 pub fn stats() -> Stats {
-    let (mut held, mut allocs, mut frees) = (0, 0, 0);
+    let mut stats = with_zones(|zones| zones.stats()).unwrap_or_default();
     for cpu in percpu::all() {
         let cache = cpu.frame_cache.lock().stats();
-        held += cache.held;
-        allocs += cache.allocs;
-        frees += cache.frees;
+        stats.free_frames += cache.held;
+        for (blocks, held) in stats.free_blocks.iter_mut().zip(cache.held_blocks) {
+            *blocks += held;
+        }
+        stats.allocs += cache.allocs;
+        stats.frees += cache.frees;
     }
-    let mut stats = with_zones(|zones| zones.stats()).unwrap_or_default();
-    stats.free_frames += held;
-    stats.free_blocks[0] += held;
-    stats.allocs += allocs;
-    stats.frees += frees;
     stats
 }
 

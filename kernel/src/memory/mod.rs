@@ -2,7 +2,9 @@
 
 pub mod compaction;
 pub mod frames;
-mod heap;
+pub mod heap;
+#[cfg(feature = "ai-ops")]
+pub mod hold_back;
 pub mod layout;
 pub mod paging;
 mod ranges;

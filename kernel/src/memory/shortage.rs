@@ -1,10 +1,12 @@
 //! What happens when memory is short: reclaim in the background below the low mark; and for an allocation that would
 //! fail, reclaim, compaction, and at last the end of a task that agreed to be ended.
 //!
-//! Only threads may wait for memory, through [`alloc()`]. What the kernel itself cannot do without (its heap, page tables,
-//! stacks) comes from the emergency reserve, at once or not at all.
+//! Only threads may wait for memory: for page blocks through [`alloc()`], and for the heap, where they wait unless they
+//! hold a lock ([`wait_for_heap`]). What frees memory for others ([`Freeing`]) never waits, and takes from the reserves.
+//! Page tables and stacks come from the emergency frames, at once or not at all.
 
-use super::{OutOfMemory, compaction, frames, heap, stack};
+use super::heap::{self, Depth};
+use super::{OutOfMemory, compaction, frames, stack};
 use crate::arch::time::uptime_nanos;
 use crate::sync::IrqMutex;
 use crate::tasks::{self, SpawnError, Task, WaitQueue};
@@ -24,6 +26,18 @@ const PERIOD_NANOS: u64 = 50_000_000;
 const LEAST: u64 = 64 * FRAME_SIZE;
 /// How long the end of a task may take before another one is chosen.
 const PATIENCE_NANOS: u64 = 5_000_000_000;
+/// Reclaims in a row that free something and still do not help; then a task is ended (Linux: MAX_RECLAIM_RETRIES).
+const MOST_RECLAIMS: u32 = 16;
+/// Blocks are refused at last, after so many ends of tasks.
+const MOST_ENDS: u32 = 16;
+/// The heap refuses only requests above this size, and those of threads that can start again.
+const SMALL: usize = 64 << 10;
+/// Where nothing can be freed, the heap looks again after this time...
+const PAUSE_NANOS: u64 = 10_000_000;
+/// ...looks for a task to end again after this time...
+const CHOICE_NANOS: u64 = 1_000_000_000;
+/// ...and refuses what it may refuse after this time.
+const HEAP_PATIENCE_NANOS: u64 = 3_000_000_000;
 
 static REGISTRY: spin::RwLock<Registry<'static, SHRINKERS>> = spin::RwLock::new(Registry::new());
 static STALL: IrqMutex<Stall> = IrqMutex::new(Stall::new(0));
@@ -34,6 +48,8 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 static CHOOSING: AtomicBool = AtomicBool::new(false);
 static OOMS: AtomicU64 = AtomicU64::new(0);
 static KILLS: AtomicU64 = AtomicU64::new(0);
+/// When memory ran out last.
+static LAST_OOM: AtomicU64 = AtomicU64::new(0);
 
 /// Stacks of threads that have ended, kept mapped for the next ones.
 struct SpareStacks;
@@ -52,10 +68,47 @@ impl Shrinker for SpareStacks {
     }
 }
 
+/// The heap's idle memory.
+struct IdleHeap;
+
+impl Shrinker for IdleHeap {
+    fn name(&self) -> &'static str {
+        "idle heap"
+    }
+
+    fn count(&self) -> u64 {
+        heap::idle_bytes()
+    }
+
+    fn shrink(&self, _bytes: u64) -> u64 {
+        heap::trim()
+    }
+}
+
+/// While it lives, the calling thread frees memory for others: it does not wait for memory, and may use the reserves.
+pub(super) struct Freeing(Arc<Task>);
+
+impl Freeing {
+    /// From here on.
+    pub(super) fn begin() -> Self {
+        let task = tasks::current();
+        task.freeing.fetch_add(1, Ordering::Relaxed);
+        Self(task)
+    }
+}
+
+impl Drop for Freeing {
+    fn drop(&mut self) {
+        self.0.freeing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Starts the background thread. Once, with threads running.
 pub fn start() -> Result<(), SpawnError> {
     register(&SpareStacks);
-    heap::keep_reserve();
+    register(&IdleHeap);
+    crate::log::register_shrinker();
+    heap::keep_in_order();
     tasks::spawn("reclaim", tasks::Options::default(), || {
         loop {
             WAKE.wait_until_deadline(uptime_nanos() + PERIOD_NANOS, || WANTED.swap(false, Ordering::AcqRel));
@@ -63,7 +116,8 @@ pub fn start() -> Result<(), SpawnError> {
                 let missing = frames::with_zones(|zones| zones.shortage()).unwrap_or(0);
                 reclaim((missing * FRAME_SIZE).max(LEAST));
             } else {
-                heap::keep_reserve();
+                heap::keep_in_order();
+                crate::log::keep_spares();
             }
         }
     })?;
@@ -77,9 +131,11 @@ pub fn register(shrinker: &'static dyn Shrinker) {
     }
 }
 
-/// Has the caches free about `bytes`. In a thread, without locks.
+/// Has the caches free about `bytes`, at most what they hold. In a thread, without locks.
 pub fn reclaim(bytes: u64) -> Reclaimed<SHRINKERS> {
-    REGISTRY.read().reclaim(bytes)
+    let _freeing = Freeing::begin();
+    let registry = REGISTRY.read();
+    registry.reclaim(bytes.min(registry.count()))
 }
 
 /// Bytes that the caches could free.
@@ -108,33 +164,96 @@ pub fn oom_counts() -> (u64, u64) {
     (OOMS.load(Ordering::Relaxed), KILLS.load(Ordering::Relaxed))
 }
 
+/// When memory ran out last, in nanoseconds after boot.
+#[cfg(feature = "ai-ops")]
+pub fn last_oom() -> u64 {
+    LAST_OOM.load(Ordering::Relaxed)
+}
+
 /// A block for a thread that can wait: frees memory where there is none. Fails when nothing can be freed, or when the
 /// calling task has been chosen to end, which it then should do.
 pub fn alloc(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
     let refused = OutOfMemory { bytes: FRAME_SIZE << order };
     let task = tasks::current();
-    for _ in 0..64 {
+    #[cfg(feature = "ai-ops")]
+    super::hold_back::pace(1 << order);
+    let attempt = || frames::alloc(order, kind).ok();
+    for _ in 0..MOST_ENDS {
         if task.is_killed() {
-            return Err(refused);
-        }
-        if let Ok(block) = frames::alloc(order, kind) {
-            return Ok(block);
-        }
-        WANTED.store(true, Ordering::Release);
-        WAKE.wake_one();
-        let progress = stalled(|| {
-            let freed = reclaim(LEAST.max(refused.bytes)).freed;
-            let moved = if order > 0 { compaction::run(Goal::Order(order)).moved } else { 0 };
-            freed + moved + frames::drain_caches() > 0
-        });
-        if let Ok(block) = frames::alloc(order, kind) {
-            return Ok(block);
-        }
-        if !progress && !stalled(|| end_a_task(order)) {
             break;
+        }
+        if let Some(block) = attempt().or_else(|| free_until(order, attempt)) {
+            return Ok(block);
+        }
+        match stalled(|| end_a_task(order)) {
+            Choice::Ended => {}
+            Choice::Caller => break,
+            Choice::Nobody => {
+                ran_out(order);
+                break;
+            }
         }
     }
     Err(refused)
+}
+
+/// Memory for the heap, for a thread that can wait, after the ordinary way has failed. `attempt` tries to get it.
+///
+/// Small requests wait for as long as it takes, unless the thread can start again ([`tasks::Options::restart`]): where
+/// there is nothing to free and nobody to end, its request is refused after a while, and so are large ones.
+pub fn wait_for_heap<R>(bytes: usize, attempt: &mut dyn FnMut(Depth) -> Option<R>) -> Option<R> {
+    let task = tasks::current();
+    if task.is_killed() || task.is_freeing() {
+        return attempt(Depth::Reserve);
+    }
+    let order = bytes.div_ceil(FRAME_SIZE as usize).next_power_of_two().ilog2() as usize;
+    let may_refuse = bytes > SMALL || task.restart.is_some();
+    let start = uptime_nanos();
+    let mut choose_at = start;
+    loop {
+        let ordinary = || attempt(Depth::Ordinary);
+        if let Some(found) = free_until(order, ordinary) {
+            return Some(found);
+        }
+        let choose = uptime_nanos() >= choose_at;
+        if choose && stalled(|| end_a_task(order)) == Choice::Ended {
+            continue;
+        }
+        let found = attempt(if task.is_killed() { Depth::Reserve } else { Depth::Emergency });
+        if found.is_some() {
+            return found;
+        }
+        if choose {
+            ran_out(order);
+            choose_at = uptime_nanos() + CHOICE_NANOS;
+        }
+        if may_refuse && uptime_nanos() > start + HEAP_PATIENCE_NANOS {
+            return None;
+        }
+        stalled(|| tasks::sleep_nanos(PAUSE_NANOS));
+    }
+}
+
+/// Reclaims and compacts until `attempt` succeeds, or nothing is gained any more.
+fn free_until<R>(order: usize, mut attempt: impl FnMut() -> Option<R>) -> Option<R> {
+    WANTED.store(true, Ordering::Release);
+    WAKE.wake_one();
+    for _ in 0..MOST_RECLAIMS {
+        let freed = stalled(|| {
+            let freed = reclaim(LEAST.max(FRAME_SIZE << order.min(mm::MAX_ORDER))).freed;
+            if order > 0 {
+                compaction::run(Goal::Order(order));
+            }
+            // What the CPUs keep was free before: no progress by itself. But it may be what is wanted.
+            frames::drain_caches();
+            freed
+        });
+        let found = attempt();
+        if found.is_some() || freed == 0 {
+            return found;
+        }
+    }
+    None
 }
 
 /// Runs `wait`, counted as time lost in waiting for memory.
@@ -155,49 +274,87 @@ fn stalled<R>(wait: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Memory has run out: ends the task whose end frees most, and waits for it. Says whether it is worth trying again.
-fn end_a_task(order: usize) -> bool {
+/// What came of ending a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// One has ended, or is ending: it is worth trying again.
+    Ended,
+    /// It is the calling one, which is to end by itself.
+    Caller,
+    /// There is none, or no need for one.
+    Nobody,
+}
+
+/// Memory has run out: ends the task whose end frees most, and waits for it.
+fn end_a_task(order: usize) -> Choice {
     if CHOOSING.swap(true, Ordering::AcqRel) {
         // Somebody is at it.
         tasks::sleep_nanos(5_000_000);
-        return true;
+        return Choice::Ended;
     }
-    let again = choose_and_end(order);
+    let choice = choose_and_end(order);
     CHOOSING.store(false, Ordering::Release);
-    again
+    choice
 }
 
-fn choose_and_end(order: usize) -> bool {
-    OOMS.fetch_add(1, Ordering::Relaxed);
-    let stats = frames::stats();
+/// Whether there is memory for such a request after all: it was refused for another reason (an injected failure), or
+/// somebody has just freed it.
+fn is_there(order: usize) -> bool {
+    let there = |zones: &mut mm::Zones<'static>| {
+        zones.pressure() == Pressure::None && zones.stats().largest_free_order >= Some(order)
+    };
+    frames::with_zones(there).unwrap_or(false)
+}
+
+fn choose_and_end(order: usize) -> Choice {
+    if is_there(order) {
+        return Choice::Nobody;
+    }
+    let _freeing = Freeing::begin();
+    let total = frames::stats().total_bytes();
     let all = tasks::all();
     let candidates = all.iter().filter(|task| !task.is_killed()).map(|task| candidate(task));
-    let chosen = oom::pick(candidates, stats.total_bytes());
+    let chosen = oom::pick(candidates, total);
     let Some(victim) = chosen.and_then(|one| all.iter().find(|task| u64::from(task.id) == one.id)) else {
-        log::warn!(
-            "MM: out of memory for order {order}: {} of {} KiB free, nothing to reclaim, no task to end",
-            stats.free_bytes() >> 10,
-            stats.total_bytes() >> 10
-        );
-        return false;
+        return Choice::Nobody;
     };
+    count_oom();
     KILLS.fetch_add(1, Ordering::Relaxed);
     log::warn!(
         "MM: out of memory for order {order}: {} of {} KiB free; ending task {} \"{}\", which holds {} KiB",
-        stats.free_bytes() >> 10,
-        stats.total_bytes() >> 10,
+        frames::stats().free_bytes() >> 10,
+        total >> 10,
         victim.id,
         victim.name,
         victim.held_bytes() >> 10
     );
     victim.kill();
     if Arc::ptr_eq(victim, &tasks::current()) {
-        return false;
+        return Choice::Caller;
     }
     victim
         .joiners
         .wait_until_deadline(uptime_nanos() + PATIENCE_NANOS, || victim.exited.load(Ordering::Acquire));
-    true
+    Choice::Ended
+}
+
+fn count_oom() {
+    LAST_OOM.store(uptime_nanos(), Ordering::Relaxed);
+    OOMS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A request is refused, with nobody to end: counts and reports it, unless there is memory after all.
+fn ran_out(order: usize) {
+    if is_there(order) {
+        return;
+    }
+    count_oom();
+    let stats = frames::stats();
+    log::warn!(
+        "MM: out of memory for order {order}: {} of {} KiB free, nothing to reclaim, no task to end",
+        stats.free_bytes() >> 10,
+        stats.total_bytes() >> 10
+    );
 }
 
 fn candidate(task: &Task) -> Candidate {

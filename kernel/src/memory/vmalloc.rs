@@ -16,7 +16,7 @@ use crate::tasks::{self, Task};
 use alloc::sync::Arc;
 use conquer_once::spin::OnceCell;
 use core::sync::atomic::{AtomicU32, Ordering};
-use mm::MigrateType;
+use mm::{Block, MigrateType};
 
 /// The page's frame may not change: it is pinned, or about to be freed.
 const PINNED: u32 = 1 << 30;
@@ -81,11 +81,24 @@ pub struct Movable {
 impl Movable {
     /// A range of at least `bytes`, in pages, held by the calling thread. It may have to wait for memory.
     pub fn new(bytes: u64) -> Result<Self, OutOfMemory> {
+        Self::from_frames(bytes, || shortage::alloc(0, MigrateType::Movable))
+    }
+
+    /// As [`new`](Self::new), refused at once where memory is not free: for caches.
+    #[cfg(feature = "llm")]
+    pub fn new_if_free(bytes: u64) -> Result<Self, OutOfMemory> {
+        Self::from_frames(bytes, || frames::alloc(0, MigrateType::Movable))
+    }
+
+    fn from_frames(
+        bytes: u64,
+        mut frame: impl FnMut() -> Result<Block, OutOfMemory>,
+    ) -> Result<Self, OutOfMemory> {
         let len = bytes.max(1).next_multiple_of(PAGE);
         let mut range = Self { start: RANGES.take(len)?, len, mapped: 0, holder: tasks::current() };
         // On failure, dropping the range gives back what it got so far.
         while range.mapped < len {
-            let block = shortage::alloc(0, MigrateType::Movable)?;
+            let block = frame()?;
             let virt = range.start + range.mapped;
             if let Err(error) = paging::map(virt, block.address(), PAGE, Access::Write) {
                 frames::free_frame(block.pfn, MigrateType::Movable);
@@ -98,6 +111,13 @@ impl Movable {
             range.holder.hold(PAGE);
         }
         Ok(range)
+    }
+
+    /// The memory.
+    #[cfg(feature = "llm")]
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: as in `as_mut_slice`.
+        unsafe { core::slice::from_raw_parts(self.start as *const u8, self.len as usize) }
     }
 
     /// The memory.

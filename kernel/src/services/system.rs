@@ -129,10 +129,10 @@ impl System for Machine {
     fn memory_stress(
         &self,
         family: &str,
-        duration: Duration,
+        request: shell::StressRequest,
         watch: &mut dyn FnMut(&StressState) -> Flow,
     ) -> Result<StressOutcome, StressError> {
-        stress::run(family, duration, watch)
+        stress::run(family, request, watch)
     }
 
     #[cfg(feature = "ai-ops")]
@@ -148,6 +148,16 @@ impl System for Machine {
     #[cfg(feature = "ai-ops")]
     fn crash_auto(&self, mode: ai_insights::crash_predictor::Mode) {
         super::crash::set_mode(mode);
+    }
+
+    #[cfg(feature = "ai-ops")]
+    fn crash_record(&self, on: bool) -> Result<(), String> {
+        super::crash::record(on)
+    }
+
+    #[cfg(feature = "ai-ops")]
+    fn crash_recording(&self) -> shell::CrashRecording {
+        super::crash::recording()
     }
 
     fn tasks(&self) -> Vec<Task> {

@@ -14,7 +14,7 @@ mod wait;
 pub use sleep::sleep_nanos;
 pub use switch::{on_timer, schedule, wake};
 pub use table::MAX_THREADS;
-pub use task::{State, Task};
+pub use task::{Restart, State, Task};
 pub use wait::WaitQueue;
 
 use crate::arch::percpu::{Cpu, this_cpu};
@@ -40,11 +40,13 @@ pub struct Options {
     pub class: Class,
     /// May be asked to end when memory runs out.
     pub killable: bool,
+    /// What to begin again with when there is no memory for what it does; others wait for ever then.
+    pub restart: Option<Restart>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nice: Nice::default(), cpu: None, class: Class::Fair, killable: false }
+        Self { nice: Nice::default(), cpu: None, class: Class::Fair, killable: false, restart: None }
     }
 }
 
@@ -101,6 +103,9 @@ pub fn spawn<T: Send + 'static>(
     if cpu >= crate::arch::percpu::count() {
         return Err(SpawnError::NoSuchCpu(cpu));
     }
+    // A stack is growth, too.
+    #[cfg(feature = "ai-ops")]
+    crate::memory::hold_back::pace(crate::memory::STACK_SIZE / mm::FRAME_SIZE);
     let id = table::new_id().ok_or(SpawnError::TooMany)?;
     let entity = Entity::new(id, options.nice, options.class, uptime_nanos());
     if let Err(error) = switch::register(cpu, &entity) {
@@ -113,7 +118,7 @@ pub fn spawn<T: Send + 'static>(
         let value = body();
         *slot.lock() = Some(value);
     });
-    match Task::new(name, cpu, options.killable, entity.clone(), entry) {
+    match Task::new(name, (cpu, options.killable, options.restart), entity.clone(), entry) {
         Ok(task) => {
             table::insert(task.clone());
             switch::start(&task);
@@ -134,6 +139,14 @@ extern "C" fn start_of_thread() -> ! {
         if let Some(entry) = task.take_entry() {
             entry();
         }
+    }
+    end()
+}
+
+/// Ends the calling thread.
+pub fn end() -> ! {
+    {
+        let task = current();
         task.exited.store(true, Ordering::Release);
         task.joiners.wake_all();
     }
@@ -177,6 +190,26 @@ pub fn adopt_idle(cpu: &Cpu) -> Result<(), SpawnError> {
 pub fn idle() -> ! {
     loop {
         x86_64::instructions::interrupts::enable_and_hlt();
+    }
+}
+
+/// Whether the caller may sleep: it is a thread, but no idle one, and holds no spin lock of this kernel's.
+pub fn may_wait() -> bool {
+    x86_64::instructions::interrupts::are_enabled() && crate::arch::percpu::is_ready() && {
+        // Interrupts are off until this CPU has a thread.
+        let cpu = this_cpu();
+        cpu.preempt_off.load(Ordering::Relaxed) == 0 && !cpu.current().idle
+    }
+}
+
+/// The heap has refused memory to the caller, who cannot go on: begins the thread again, if it can be. Returns otherwise.
+pub fn give_up() {
+    if !may_wait() {
+        return;
+    }
+    let task: &Task = this_cpu().current();
+    if let Some(restart) = task.restart.filter(|_| !task.is_freeing()) {
+        task.begin_again(restart);
     }
 }
 

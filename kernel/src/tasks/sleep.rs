@@ -1,4 +1,6 @@
 //! Threads that wait for a time, one list per CPU, looked at by its timer interrupt.
+//!
+//! There is room for every thread of the CPU from its start on, so going to sleep needs no memory.
 
 use super::task::{State, Task};
 use super::{current, wake};
@@ -6,14 +8,32 @@ use crate::arch::percpu::{MAX_CPUS, this_cpu};
 use crate::arch::time::uptime_nanos;
 use crate::arch::traps;
 use crate::sync::IrqMutex;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 use sched::TaskId;
 use x86_64::instructions::interrupts::without_interrupts;
 
-type Sleepers = BTreeMap<(u64, TaskId), Arc<Task>>;
+struct Sleeper {
+    deadline: u64,
+    task: Arc<Task>,
+}
 
-static SLEEPERS: [IrqMutex<Sleepers>; MAX_CPUS] = [const { IrqMutex::new(BTreeMap::new()) }; MAX_CPUS];
+impl Sleeper {
+    /// They stand in this order: who is due first comes last.
+    fn key(&self) -> Reverse<(u64, TaskId)> {
+        Reverse((self.deadline, self.task.id))
+    }
+}
+
+static SLEEPERS: [IrqMutex<Vec<Sleeper>>; MAX_CPUS] = [const { IrqMutex::new(Vec::new()) }; MAX_CPUS];
+
+/// Sees to it that so many threads of a CPU can sleep at once; `false` when there is no memory.
+pub(super) fn make_room(cpu: usize, threads: usize) -> bool {
+    let mut sleepers = SLEEPERS[cpu].lock();
+    let more = threads.saturating_sub(sleepers.len());
+    sleepers.try_reserve(more).is_ok()
+}
 
 /// Sleeps for at least `nanos`.
 pub fn sleep_nanos(nanos: u64) {
@@ -31,12 +51,18 @@ pub fn sleep_nanos(nanos: u64) {
 
 /// Has `task` woken at `deadline` by its CPU, which runs this. Interrupts are off.
 pub(super) fn insert(deadline: u64, task: Arc<Task>) {
-    SLEEPERS[task.cpu].lock().insert((deadline, task.id), task);
+    let sleeper = Sleeper { deadline, task };
+    let mut sleepers = SLEEPERS[sleeper.task.cpu].lock();
+    let at = sleepers.partition_point(|other| other.key() < sleeper.key());
+    sleepers.insert(at, sleeper);
 }
 
 /// Takes back what [`insert`] did, if it has not come true yet.
 pub(super) fn remove(deadline: u64, task: &Task) {
-    SLEEPERS[task.cpu].lock().remove(&(deadline, task.id));
+    let mut sleepers = SLEEPERS[task.cpu].lock();
+    if let Ok(at) = sleepers.binary_search_by_key(&Reverse((deadline, task.id)), Sleeper::key) {
+        sleepers.remove(at);
+    }
 }
 
 /// Wakes what is due on this CPU. In the timer interrupt.
@@ -45,13 +71,10 @@ pub(super) fn wake_due(now: u64) {
     loop {
         let due = {
             let mut sleepers = sleepers.lock();
-            match sleepers.first_key_value() {
-                Some((&(deadline, _), _)) if deadline <= now => sleepers.pop_first(),
-                _ => None,
-            }
+            sleepers.pop_if(|last| last.deadline <= now)
         };
         match due {
-            Some((_, task)) => wake(&task),
+            Some(sleeper) => wake(&sleeper.task),
             None => return,
         };
     }
@@ -59,5 +82,5 @@ pub(super) fn wake_due(now: u64) {
 
 /// When the next sleeper of this CPU is due.
 pub(super) fn next_deadline() -> Option<u64> {
-    SLEEPERS[this_cpu().index].lock().first_key_value().map(|(&(deadline, _), _)| deadline)
+    SLEEPERS[this_cpu().index].lock().last().map(|first| first.deadline)
 }

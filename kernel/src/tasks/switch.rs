@@ -51,10 +51,16 @@ pub(super) fn least_loaded() -> usize {
 /// Makes a new thread known to its CPU's queue.
 pub(super) fn register(cpu: usize, entity: &Entity) -> Result<(), RegisterError> {
     let task = entity.id();
-    with_queue(cpu, |queue| queue.run.register(entity, uptime_nanos()))
-        .unwrap_or(Err(RegisterError::NoMemory { task }))?;
-    REGISTERED[cpu].fetch_add(1, Ordering::Relaxed);
-    Ok(())
+    let threads = REGISTERED[cpu].fetch_add(1, Ordering::Relaxed) + 1;
+    let registered = match sleep::make_room(cpu, threads) {
+        true => with_queue(cpu, |queue| queue.run.register(entity, uptime_nanos())),
+        false => None,
+    };
+    let result = registered.unwrap_or(Err(RegisterError::NoMemory { task }));
+    if result.is_err() {
+        REGISTERED[cpu].fetch_sub(1, Ordering::Relaxed);
+    }
+    result
 }
 
 /// Takes back what [`register`] did, for a thread that never ran.

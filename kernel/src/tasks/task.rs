@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use sched::{Entity, TaskId};
 use x86_64::instructions::segmentation::{CS, SS, Segment};
 
@@ -38,6 +38,9 @@ impl State {
     }
 }
 
+/// The body of a thread that can be begun again, on an empty stack: it must not rely on anything that it left.
+pub type Restart = extern "C" fn() -> !;
+
 /// A thread. Its registers live in `frame` and `extended` whenever it is not on a CPU.
 ///
 /// `frame` is written by the trap entry code of the CPU that runs the thread (through the TSS), and read when the
@@ -63,14 +66,20 @@ pub struct Task {
     /// It agreed to be ended when memory runs out: it looks at [`is_killed`](Self::is_killed) and ends by itself.
     pub killable: bool,
     killed: AtomicBool,
+    /// What it begins again with when the heap refuses it memory.
+    pub restart: Option<Restart>,
+    /// It frees memory for others now, in so many calls: it must not wait for memory itself.
+    pub freeing: AtomicU32,
     /// Memory that its end will free, in bytes.
     held: AtomicU64,
     /// Set when it has ended.
     pub exited: AtomicBool,
+    /// The one behind it in the queue that it waits in; touched under that queue's lock only.
+    pub(super) next_waiting: UnsafeCell<Option<Arc<Task>>>,
     /// Threads that wait for its end.
     pub joiners: WaitQueue,
     /// `None` for idle threads, whose stacks are the CPUs' first ones.
-    _stack: Option<Stack>,
+    stack: Option<Stack>,
 }
 
 // SAFETY: the `UnsafeCell`s are reached only as their fields' comments say; the rest is atomic or immutable.
@@ -84,8 +93,7 @@ impl Task {
     /// A thread that will run `entry` when it is first picked.
     pub(super) fn new(
         name: &str,
-        cpu: usize,
-        killable: bool,
+        options: (usize, bool, Option<Restart>),
         entity: Entity,
         entry: Box<dyn FnOnce() + Send>,
     ) -> Result<Arc<Self>, OutOfMemory> {
@@ -101,21 +109,20 @@ impl Task {
         };
         // SAFETY: the return address of the first function: zero, so that backtraces end there.
         unsafe { ((stack.top() - 8) as *mut u64).write(0) };
-        Self::build(name, cpu, killable, entity, Some(entry), Some(stack), frame)
+        Self::build(name, options, entity, Some(entry), Some(stack), frame)
     }
 
     /// The thread that the calling CPU already is: its idle thread. Its frame is filled by its first trap.
     pub(super) fn adopt_idle(name: &str, cpu: usize, mut entity: Entity) -> Result<Arc<Self>, OutOfMemory> {
         entity.start(crate::arch::time::uptime_nanos());
-        let task = Self::build(name, cpu, false, entity, None, None, TrapFrame::default())?;
+        let task = Self::build(name, (cpu, false, None), entity, None, None, TrapFrame::default())?;
         task.set_state(State::Running);
         Ok(task)
     }
 
     fn build(
         name: &str,
-        cpu: usize,
-        killable: bool,
+        (cpu, killable, restart): (usize, bool, Option<Restart>),
         entity: Entity,
         entry: Option<Box<dyn FnOnce() + Send>>,
         stack: Option<Stack>,
@@ -134,10 +141,13 @@ impl Task {
             entry: UnsafeCell::new(entry),
             killable,
             killed: AtomicBool::new(false),
+            restart,
+            freeing: AtomicU32::new(0),
             held: AtomicU64::new(0),
             exited: AtomicBool::new(false),
+            next_waiting: UnsafeCell::new(None),
             joiners: WaitQueue::new(),
-            _stack: stack,
+            stack,
         }))
     }
 
@@ -163,6 +173,28 @@ impl Task {
     /// Whether it should end: what it holds is needed.
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
+    }
+
+    /// Whether it frees memory for others just now.
+    pub fn is_freeing(&self) -> bool {
+        self.freeing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Begins the calling thread, this one, again with an empty stack. What the old one held stays as it is, for ever.
+    pub(super) fn begin_again(&self, restart: Restart) -> Option<core::convert::Infallible> {
+        let top = self.stack.as_ref()?.top();
+        // SAFETY: the stack is this thread's, which goes on at its top, as after a call from nowhere; `restart` never
+        // returns and needs nothing that lies below.
+        unsafe {
+            core::arch::asm!(
+                "mov rsp, {top}",
+                "push 0",
+                "jmp {restart}",
+                top = in(reg) top,
+                restart = in(reg) restart,
+                options(noreturn)
+            )
+        }
     }
 
     /// Counts memory that its end will free.

@@ -8,6 +8,7 @@
 
 use super::config::Config;
 use crate::pool::{Pool, PoolFull, Purpose};
+use core::ops::Range;
 
 /// Largest stored magnitude. 16 weights of at most 16383 (see `attention`) times this stay below 2^31.
 pub const MAX_STORED: i32 = 8191;
@@ -44,6 +45,7 @@ pub struct KvCache<'p> {
     values: Store<'p>,
     format: KvFormat,
     context: usize,
+    layers: usize,
     kv_heads: usize,
     head_dim: usize,
 }
@@ -80,7 +82,8 @@ impl<'p> KvCache<'p> {
             })
         };
         let (keys, values) = (store()?, store()?);
-        Ok(Self { keys, values, format, context, kv_heads: config.kv_heads, head_dim: config.head_dim })
+        let Config { layers, kv_heads, head_dim, .. } = *config;
+        Ok(Self { keys, values, format, context, layers, kv_heads, head_dim })
     }
 
     /// Positions that fit.
@@ -93,6 +96,33 @@ impl<'p> KvCache<'p> {
         let slot = (layer * self.kv_heads + head) * self.context + position;
         self.keys.store(self.format, slot, key);
         self.values.store(self.format, slot, value);
+    }
+
+    /// Writes what it holds for some positions to `out`, of [`bytes_per_position`] each.
+    pub fn copy_out(&self, positions: Range<usize>, out: &mut [u8]) {
+        let mut out = out;
+        for slots in self.slots(&positions) {
+            for store in [&self.keys, &self.values] {
+                out = store.copy_out(self.format, slots.clone(), self.head_dim, out);
+            }
+        }
+    }
+
+    /// Takes back what [`copy_out`](Self::copy_out) wrote for these positions.
+    pub fn copy_in(&mut self, positions: Range<usize>, bytes: &[u8]) {
+        let mut bytes = bytes;
+        for slots in self.slots(&positions) {
+            for store in [&mut self.keys, &mut self.values] {
+                bytes = store.copy_in(self.format, slots.clone(), self.head_dim, bytes);
+            }
+        }
+    }
+
+    /// Where these positions lie, layer by layer and head by head.
+    fn slots(&self, positions: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (context, heads) = (self.context, self.layers * self.kv_heads);
+        let Range { start, end } = positions.clone();
+        (0..heads).map(move |head| head * context + start..head * context + end)
     }
 
     /// Keys and values of one head.
@@ -133,6 +163,64 @@ impl Store<'_> {
             ),
         }
     }
+}
+
+impl Store<'_> {
+    /// Writes the slots' bytes to the beginning of `out`; the rest of it.
+    fn copy_out<'o>(
+        &self,
+        format: KvFormat,
+        slots: Range<usize>,
+        head_dim: usize,
+        out: &'o mut [u8],
+    ) -> &'o mut [u8] {
+        let values = slots.start * head_dim..slots.end * head_dim;
+        match format {
+            KvFormat::Float => write(self.floats.get(values).unwrap_or_default(), f32::to_ne_bytes, out),
+            KvFormat::Integer => {
+                let out = write(self.integers.get(values).unwrap_or_default(), i16::to_ne_bytes, out);
+                write(self.scales.get(slots).unwrap_or_default(), f32::to_ne_bytes, out)
+            }
+        }
+    }
+
+    /// Takes the slots from the beginning of `bytes`; the rest of them.
+    fn copy_in<'b>(
+        &mut self,
+        format: KvFormat,
+        slots: Range<usize>,
+        head_dim: usize,
+        bytes: &'b [u8],
+    ) -> &'b [u8] {
+        let values = slots.start * head_dim..slots.end * head_dim;
+        match format {
+            KvFormat::Float => {
+                read(self.floats.get_mut(values).unwrap_or_default(), f32::from_ne_bytes, bytes)
+            }
+            KvFormat::Integer => {
+                let bytes =
+                    read(self.integers.get_mut(values).unwrap_or_default(), i16::from_ne_bytes, bytes);
+                read(self.scales.get_mut(slots).unwrap_or_default(), f32::from_ne_bytes, bytes)
+            }
+        }
+    }
+}
+
+fn write<'o, T: Copy, const N: usize>(
+    from: &[T],
+    bytes: fn(T) -> [u8; N],
+    out: &'o mut [u8],
+) -> &'o mut [u8] {
+    let (to, rest) = out.split_at_mut_checked(from.len() * N).unwrap_or_default();
+    to.chunks_exact_mut(N).zip(from).for_each(|(to, from)| to.copy_from_slice(&bytes(*from)));
+    rest
+}
+
+fn read<'b, T, const N: usize>(to: &mut [T], value: fn([u8; N]) -> T, bytes: &'b [u8]) -> &'b [u8] {
+    let (from, rest) = bytes.split_at_checked(to.len() * N).unwrap_or_default();
+    let (from, _) = from.as_chunks::<N>();
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = value(*from));
+    rest
 }
 
 /// Writes `round(x / scale)` with magnitudes up to `limit` and returns the scale.

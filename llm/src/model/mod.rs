@@ -120,6 +120,11 @@ impl<'p> Llama<'p> {
         &self.weights
     }
 
+    /// The cache of keys and values.
+    pub fn cache(&mut self) -> &mut KvCache<'p> {
+        &mut self.cache
+    }
+
     /// Runs up to [`BATCH`] tokens that stand behind the `past` positions in the cache. `past + tokens.len()` must not
     /// exceed the context, tokens must lie in the vocabulary.
     ///

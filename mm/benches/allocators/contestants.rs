@@ -3,7 +3,7 @@
 use buddy_system_allocator::FrameAllocator;
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use mm::{Block, Buddy, CpuCache, FrameSource, MigrateType, Reserve, Zones};
+use mm::{Block, Buddy, CpuCache, FrameSource, HeapCache, MigrateType, Reserve, Zones};
 use spin::Mutex;
 
 /// What one thread uses. A result of `alloc` is whatever `free` wants back.
@@ -12,7 +12,7 @@ pub trait Allocator {
     fn free(&mut self, at: u64, size: u32, kind: MigrateType);
 }
 
-/// Ours as the kernel uses it: zones behind a lock, single frames from the CPU's cache.
+/// Ours as the kernel uses it: zones behind a lock, small blocks from the CPU's cache.
 pub struct Cached<'a, 'm> {
     pub zones: &'a Mutex<Zones<'m>>,
     pub cache: CpuCache,
@@ -21,21 +21,15 @@ pub struct Cached<'a, 'm> {
 impl Allocator for Cached<'_, '_> {
     #[inline]
     fn alloc(&mut self, order: u32, kind: MigrateType) -> Option<u64> {
-        if order > 0 {
-            let block = self.zones.lock().alloc(order as usize, kind, Reserve::None);
-            return block.ok().map(|block| block.pfn);
-        }
-        match self.cache.alloc(kind) {
+        match self.cache.alloc(order as usize, kind) {
             Some(pfn) => Some(pfn),
-            None => self.cache.refill(&mut self.zones.lock(), kind, Reserve::None).ok(),
+            None => self.cache.refill(&mut self.zones.lock(), order as usize, kind, Reserve::None).ok(),
         }
     }
 
     #[inline]
     fn free(&mut self, pfn: u64, order: u32, kind: MigrateType) {
-        if order > 0 {
-            self.zones.lock().free(pfn, order as usize).expect("the script frees what it got");
-        } else if let Some(drained) = self.cache.free(pfn, kind) {
+        if let Some(drained) = self.cache.free(pfn, order as usize, kind) {
             self.zones.lock().free_drained(drained).expect("the script frees what it got");
         }
     }
@@ -44,6 +38,21 @@ impl Allocator for Cached<'_, '_> {
 impl Drop for Cached<'_, '_> {
     fn drop(&mut self) {
         self.cache.drain_all(&mut self.zones.lock()).expect("the script frees what it got");
+    }
+}
+
+/// Allocates nothing: what the replay of the script costs by itself.
+pub struct Nothing;
+
+impl Allocator for Nothing {
+    #[inline]
+    fn alloc(&mut self, size: u32, _: MigrateType) -> Option<u64> {
+        Some(u64::from(size))
+    }
+
+    #[inline]
+    fn free(&mut self, at: u64, _: u32, _: MigrateType) {
+        core::hint::black_box(at);
     }
 }
 
@@ -150,6 +159,44 @@ impl RawHeap for OurHeap {
     unsafe fn deallocate(&mut self, at: NonNull<u8>, layout: Layout) {
         // SAFETY: as the caller vouches.
         unsafe { self.0.deallocate(at, layout) };
+    }
+}
+
+/// Our heap behind a lock, small pieces from the CPU's cache: not in the kernel yet.
+pub struct CachedHeap<'a> {
+    pub heap: &'a Mutex<OurHeap>,
+    pub cache: HeapCache,
+}
+
+impl Allocator for CachedHeap<'_> {
+    #[inline]
+    fn alloc(&mut self, size: u32, _: MigrateType) -> Option<u64> {
+        let layout = bytes(size);
+        let at = match self.cache.allocate(layout) {
+            Some(at) => at,
+            None => self.cache.refill(&mut self.heap.lock().0, layout)?,
+        };
+        Some(at.as_ptr().expose_provenance() as u64)
+    }
+
+    #[inline]
+    fn free(&mut self, at: u64, size: u32, _: MigrateType) {
+        let at = core::ptr::with_exposed_provenance_mut(at as usize);
+        if let Some(at) = NonNull::new(at) {
+            // SAFETY: a script frees what it allocated, once, with the size that it asked for; there is one heap.
+            unsafe {
+                if !self.cache.deallocate(at, bytes(size)) {
+                    self.cache.deallocate_full(&mut self.heap.lock().0, at, bytes(size));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for CachedHeap<'_> {
+    fn drop(&mut self) {
+        // SAFETY: there is one heap.
+        unsafe { self.cache.drain(&mut self.heap.lock().0) };
     }
 }
 

@@ -11,9 +11,10 @@ mod traces;
 
 use buddy_system_allocator::FrameAllocator;
 use contestants::{
-    Allocator, Blocks, Cached, Locked, OurHeap, PeerFrames, Plain, RawHeap, Talc, bytes, pages,
+    Allocator, Blocks, Cached, CachedHeap, Locked, Nothing, OurHeap, PeerFrames, Plain, RawHeap, Talc, bytes,
+    pages,
 };
-use mm::{Buddy, CpuCache, Frame, Zones};
+use mm::{Buddy, CpuCache, Frame, HeapCache, Zones};
 use replay::{Fragmentation, Timed, fragmentation, time};
 use script::{Random, Script};
 use spin::Mutex;
@@ -65,9 +66,10 @@ struct Field {
     talc: (Mutex<Talc>, u64),
 }
 
-const PAGE_NAMES: [&str; 6] =
-    ["AUTON, CPU cache", "AUTON, buddy", "buddy frames", "buddy heap", "linked list", "talc"];
-const HEAP_NAMES: [&str; 4] = ["AUTON", "buddy heap", "linked list", "talc"];
+const PAGE_NAMES: [&str; 7] =
+    ["AUTON, CPU cache", "AUTON, buddy", "buddy frames", "buddy heap", "linked list", "talc", "replay alone"];
+const HEAP_NAMES: [&str; 6] =
+    ["AUTON, CPU cache", "AUTON, heap", "buddy heap", "linked list", "talc", "replay alone"];
 
 impl Field {
     fn new() -> Self {
@@ -105,16 +107,19 @@ impl Field {
             slow(&|| time(script, threads, || locked(&self.peer.0, pages))),
             slow(&|| time(script, threads, || locked(&self.list.0, pages))),
             Some(time(script, threads, || locked(&self.talc.0, pages))),
+            Some(time(script, threads, || Nothing)),
         ]
     }
 
     fn time_bytes(&self, script: &Script, threads: usize) -> Vec<Option<Timed>> {
         vec![
+            Some(time(script, threads, || CachedHeap { heap: &self.ours, cache: HeapCache::new() })),
             Some(time(script, threads, || locked(&self.ours, bytes))),
             Some(time(script, threads, || locked(&self.peer.0, bytes))),
             // It searches a list for each request: with two threads, the traces take minutes.
             (threads == 1).then(|| time(script, threads, || locked(&self.list.0, bytes))),
             Some(time(script, threads, || locked(&self.talc.0, bytes))),
+            Some(time(script, threads, || Nothing)),
         ]
     }
 
@@ -184,6 +189,12 @@ fn print_fragmentation(field: &Field, scripts: &[(String, Script)]) {
     }
 }
 
+/// Scripts can be picked: `cargo bench -p mm -- only NAME`, a part of their names.
+fn is_wanted(name: &str) -> bool {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "only").skip(1);
+    arguments.next().is_none_or(|part| name.contains(&part))
+}
+
 fn main() {
     let random = &mut Random(1);
     let mut page_scripts = vec![
@@ -220,7 +231,9 @@ fn main() {
     }
 
     let field = Field::new();
-    print_fragmentation(&field, &page_scripts);
+    if !std::env::args().any(|argument| argument == "only") {
+        print_fragmentation(&field, &page_scripts);
+    }
     if std::env::args().any(|argument| argument == "fragmentation") {
         return;
     }
@@ -231,7 +244,7 @@ fn main() {
     print!("{:<28} {:>3}", "requests", "thr");
     PAGE_NAMES.iter().for_each(|name| print!(" {name:>16}"));
     println!(" {:>8}", "ratio");
-    for (name, script) in &page_scripts {
+    for (name, script) in page_scripts.iter().filter(|(name, _)| is_wanted(name)) {
         for threads in [1, 2] {
             // Peers that search lists take minutes with many live blocks.
             let slow_too = script.slots <= 4000;
@@ -248,11 +261,11 @@ fn main() {
     print!("{:<28} {:>3}", "requests", "thr");
     HEAP_NAMES.iter().for_each(|name| print!(" {name:>16}"));
     println!(" {:>8}", "ratio");
-    for (name, script) in &byte_scripts {
+    for (name, script) in byte_scripts.iter().filter(|(name, _)| is_wanted(name)) {
         for threads in [1, 2] {
             let rounds: Vec<_> = (0..ROUNDS.min(3)).map(|_| field.time_bytes(script, threads)).collect();
-            print_times(name, threads, &rounds, 1);
+            print_times(name, threads, &rounds, 2);
         }
     }
-    println!("ratio: buddy_system_allocator's heap / AUTON");
+    println!("ratio: buddy_system_allocator's heap / AUTON with CPU cache");
 }

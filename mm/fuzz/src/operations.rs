@@ -1,7 +1,10 @@
 //! An input as a sequence of operations on zones, caches and a compactor, beside a model: the owner of each frame.
 
 use mm::compact::{Compactor, Goal, Mover, Pinned, Plan, Progress};
-use mm::{Block, CpuCache, Drained, Frame, Holder, MigrateType, PAGEBLOCK_ORDER, Reserve, ZoneKind, Zones};
+use mm::{
+    Block, CpuCache, Drained, Frame, Holder, MAX_CACHED_ORDER, MigrateType, PAGEBLOCK_ORDER, Reserve,
+    ZoneKind, Zones,
+};
 use std::collections::BTreeMap;
 
 const FIRST: u64 = 300;
@@ -38,8 +41,8 @@ struct State<'m> {
     caches: [CpuCache; CPUS],
     pages: Pages,
     blocks: Vec<Block>,
-    /// Single frames that are not movable pages.
-    singles: Vec<(u64, MigrateType)>,
+    /// Blocks from the caches that are not movable pages.
+    cached: Vec<(Block, MigrateType)>,
     /// Drained frames that no one has taken yet, as when the lock is awaited.
     drained: Vec<Drained>,
     compaction: Option<(Compactor, Option<Plan>)>,
@@ -47,18 +50,22 @@ struct State<'m> {
 }
 
 impl State<'_> {
-    fn keep(&mut self, pfn: u64, kind: MigrateType) {
-        if kind == MigrateType::Movable {
+    fn keep(&mut self, block: Block, kind: MigrateType) {
+        let Block { pfn, order } = block;
+        assert!(pfn.is_multiple_of(1 << order));
+        if kind == MigrateType::Movable && order == 0 {
             self.marks += 1;
             assert_eq!(self.pages.marks.insert(pfn, self.marks), None, "frame {pfn} was in use");
         } else {
-            assert!(!self.singles.iter().any(|single| single.0 == pfn), "frame {pfn} was in use");
-            self.singles.push((pfn, kind));
+            let end = |block: &Block| block.pfn + block.frames();
+            let overlaps = |(other, _): &(Block, _)| other.pfn < end(&block) && pfn < end(other);
+            assert!(!self.cached.iter().any(overlaps), "{block:?} was in use");
+            self.cached.push((block, kind));
         }
     }
 
-    fn free_cached(&mut self, cpu: usize, pfn: u64, kind: MigrateType) {
-        self.drained.extend(self.caches[cpu].free(pfn, kind));
+    fn free_cached(&mut self, cpu: usize, block: Block, kind: MigrateType) {
+        self.drained.extend(self.caches[cpu].free(block.pfn, block.order, kind));
     }
 
     fn nth_page(&self, nth: u8) -> Option<u64> {
@@ -87,11 +94,14 @@ impl State<'_> {
                 assert_eq!(self.zones.free(block.pfn, block.order), Ok(()));
             }
             6..9 => {
+                // One above what is cached, too.
+                let order = usize::from(a >> 2) % (MAX_CACHED_ORDER + 2);
                 for _ in 0..=b % 24 {
-                    let got = self.caches[cpu].alloc(kind);
-                    let got = got.map_or_else(|| self.caches[cpu].refill(&mut self.zones, kind, reserve), Ok);
+                    let got = self.caches[cpu].alloc(order, kind);
+                    let got = got
+                        .map_or_else(|| self.caches[cpu].refill(&mut self.zones, order, kind, reserve), Ok);
                     match got {
-                        Ok(pfn) => self.keep(pfn, kind),
+                        Ok(pfn) => self.keep(Block { pfn, order }, kind),
                         Err(_) => break,
                     }
                 }
@@ -100,15 +110,19 @@ impl State<'_> {
                 for n in 0..=a % 16 {
                     if let Some(pfn) = self.nth_page(b.wrapping_mul(n | 1)) {
                         self.pages.marks.remove(&pfn);
-                        self.free_cached(cpu, pfn, MigrateType::Movable);
+                        self.free_cached(cpu, Block { pfn, order: 0 }, MigrateType::Movable);
                     }
                 }
             }
             11 => {
                 for _ in 0..=a % 16 {
-                    if let Some(n) = usize::from(b).checked_rem(self.singles.len()) {
-                        let (pfn, kind) = self.singles.swap_remove(n);
-                        self.free_cached(cpu, pfn, kind);
+                    if let Some(n) = usize::from(b).checked_rem(self.cached.len()) {
+                        let (block, kind) = self.cached.swap_remove(n);
+                        // What came from a cache may go to the zones, too.
+                        match b & 7 {
+                            7 => assert_eq!(self.zones.free(block.pfn, block.order), Ok(())),
+                            _ => self.free_cached(cpu, block, kind),
+                        }
                     }
                 }
             }
@@ -172,8 +186,9 @@ impl State<'_> {
     fn check(&self, reserved_by_plan: u64) {
         let in_blocks: u64 = self.blocks.iter().map(Block::frames).sum();
         let cached: u64 = self.caches.iter().map(CpuCache::held).sum();
-        let drained: u64 = self.drained.iter().map(|drained| drained.len() as u64).sum();
-        let pages = (self.pages.marks.len() + self.singles.len()) as u64;
+        let drained: u64 = self.drained.iter().map(|drained| drained.frames() as u64).sum();
+        let kept: u64 = self.cached.iter().map(|(block, _)| block.frames()).sum();
+        let pages = self.pages.marks.len() as u64 + kept;
         let stats = self.zones.stats();
         let all = stats.free_frames + in_blocks + cached + drained + pages + reserved_by_plan;
         assert_eq!(all, stats.total_frames, "frames are lost or counted twice");
@@ -186,8 +201,9 @@ impl State<'_> {
 pub fn execute(input: &[u8]) -> u64 {
     let mut frames = vec![Frame::RESERVED; FRAMES as usize];
     let (border, skew) = match input.first() {
-        Some(first) => (FIRST + u64::from(first >> 1) * 20, u64::from(first & 1)),
-        None => return 0,
+        // A zone with fewer than 34 frames is not usable.
+        Some(first @ (0..2 | 4..)) => (FIRST + u64::from(first >> 1) * 20, u64::from(first & 1)),
+        _ => return 0,
     };
     let mut zones = Zones::with_border(&mut frames, FIRST, border);
     // A hole between two ranges.
@@ -200,7 +216,7 @@ pub fn execute(input: &[u8]) -> u64 {
         caches,
         pages: Pages { marks: BTreeMap::new(), pinned: 2 },
         blocks: Vec::new(),
-        singles: Vec::new(),
+        cached: Vec::new(),
         drained: Vec::new(),
         compaction: None,
         marks: 0,
@@ -219,10 +235,10 @@ pub fn execute(input: &[u8]) -> u64 {
         compactor.settle(&mut state.zones, plan);
     }
     while let Some((pfn, _)) = state.pages.marks.pop_first() {
-        state.free_cached(0, pfn, MigrateType::Movable);
+        state.free_cached(0, Block { pfn, order: 0 }, MigrateType::Movable);
     }
-    while let Some((pfn, kind)) = state.singles.pop() {
-        state.free_cached(1, pfn, kind);
+    while let Some((block, kind)) = state.cached.pop() {
+        state.free_cached(1, block, kind);
     }
     for block in state.blocks.drain(..) {
         assert_eq!(state.zones.free(block.pfn, block.order), Ok(()));

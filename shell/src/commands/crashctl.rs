@@ -1,12 +1,15 @@
 //! `crashctl`: the crash predictor.
 //!
 //! JSON of `crashctl status`: `{"risk","probability","threshold","seconds_to_oom":{"low","mid","high"}|null,"factors":
-//! [{"name","contribution"}],"auto","total_pages","free_pages":[oldest first],"samples"}`. `crashctl history`:
+//! [{"name","contribution"}],"auto","held_back":{"in_force","waiting"},"total_pages","free_pages":[oldest first],"samples"}`.
+//! `crashctl history`:
 //! `{"records":[{"raised_s","last_s","probability","seconds_to_oom","lead_s","acted","outcome"}]}`, newest first.
 //! `crashctl stats`: `{"true_positives","false_positives","misses","averted","pending","precision","recall",
-//! "mean_lead_s","brier","brier_baseline","resolved","samples","mean_us","slowest_us","guard":{"decisions","actions",
-//! "reclaims","compactions","pages","would_act","cooled","over_budget","invalid","better","worse","watchdog"}}`;
-//! null where nothing is known yet. `crashctl tune` and `crashctl auto` print the status.
+//! "mean_lead_s","brier","brier_baseline","resolved","samples","mean_us","p50_us","p99_us","slowest_us","guard":{"decisions","actions",
+//! "reclaims","compactions","holds","held_s","pages","would_act","cooled","over_budget","invalid","better","worse","watchdog"}}`;
+//! null where nothing is known yet. `crashctl tune` and `crashctl auto` print the status. `crashctl record` and `crashctl
+//! samples`: `{"recording","missed","ooms_ns","columns":[names],"samples":[[one number for each column]]}`, oldest first;
+//! `record` leaves `columns` and `samples` out and adds `"count"`.
 
 use super::{Command, CommandError, Context, JSON, Next, PLAIN};
 use crate::args::{UsageError, brief};
@@ -14,7 +17,7 @@ use crate::json;
 use crate::system::CrashState;
 use crate::table::{Align, Table};
 use crate::units;
-use ai_insights::crash_predictor::{Mode, Risk};
+use ai_insights::crash_predictor::{Mode, Risk, Sample};
 use ai_insights::metrics::Sparkline;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -72,6 +75,63 @@ pub const AUTO: Command = Command {
     ..PLAIN
 };
 
+pub const RECORD: Command = Command {
+    name: "crashctl record",
+    summary: "Record each sample from now on, with a predictor that starts anew, or stop that.",
+    usage: "crashctl record on|off [--json]",
+    options: &[JSON],
+    example: "crashctl record on",
+    operands: (1, 1),
+    run: record,
+    ..PLAIN
+};
+
+pub const SAMPLES: Command = Command {
+    name: "crashctl samples",
+    summary: "Print the recorded samples, as comma-separated values.",
+    usage: "crashctl samples [--json]",
+    options: &[JSON],
+    example: "crashctl samples",
+    run: samples,
+    ..PLAIN
+};
+
+/// The columns of a recording: the fields of [`Sample`].
+const COLUMNS: [&str; 13] = [
+    "t_ns",
+    "total_pages",
+    "free_pages",
+    "largest_free_order",
+    "fragmentation",
+    "allocated_pages",
+    "freed_pages",
+    "failures",
+    "reclaimed_pages",
+    "reclaim_attempts",
+    "reclaimable_pages",
+    "stall_some_ns",
+    "stall_full_ns",
+];
+
+fn row(s: &Sample) -> [i64; COLUMNS.len()] {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    [
+        number(s.t_ns),
+        number(s.total_pages),
+        number(s.free_pages),
+        i64::from(s.largest_free_order),
+        i64::from(s.fragmentation),
+        number(s.allocated_pages),
+        number(s.freed_pages),
+        number(s.failures),
+        number(s.reclaimed_pages),
+        number(s.reclaim_attempts),
+        number(s.reclaimable_pages),
+        number(s.stall_some_ns),
+        number(s.stall_full_ns),
+    ]
+}
+
 fn show(
     context: &mut Context<'_>,
     text: fn(&CrashState) -> String,
@@ -103,6 +163,55 @@ fn auto(context: &mut Context<'_>) -> Result<Next, CommandError> {
     show(context, status_text, status_json)
 }
 
+fn record(context: &mut Context<'_>) -> Result<Next, CommandError> {
+    let word = context.args.operands.first().map(String::as_str).unwrap_or_default();
+    let on = match word {
+        "on" => true,
+        "off" => false,
+        _ => {
+            return Err(
+                UsageError(format!("`crashctl record` takes on or off, not `{}`", brief(word))).into()
+            );
+        }
+    };
+    context.system.crash_record(on).map_err(CommandError::Failed)?;
+    let recording = context.system.crash_recording();
+    if context.args.flag("json") {
+        let text = json::document(|o| {
+            o.boolean("recording", recording.on).number("missed", recording.missed);
+            o.number("count", recording.samples.len() as u64);
+            o.numbers("ooms_ns", recording.ooms_ns.iter().copied());
+        });
+        return context.print(&text);
+    }
+    context.print(&match on {
+        true => String::from("Recording; `crashctl samples` prints what there is.\n"),
+        false => format!("{} samples recorded, {} missed.\n", recording.samples.len(), recording.missed),
+    })
+}
+
+fn samples(context: &mut Context<'_>) -> Result<Next, CommandError> {
+    let recording = context.system.crash_recording();
+    let rows = recording.samples.iter().map(row);
+    if context.args.flag("json") {
+        let text = json::document(|o| {
+            o.boolean("recording", recording.on).number("missed", recording.missed);
+            o.numbers("ooms_ns", recording.ooms_ns.iter().copied()).texts("columns", COLUMNS);
+            o.rows("samples", rows);
+        });
+        return context.print(&text);
+    }
+    if recording.samples.is_empty() {
+        return context.print("Nothing is recorded; `crashctl record on` begins.\n");
+    }
+    context.print(&format!("{}\n", COLUMNS.join(",")))?;
+    for row in rows {
+        let cells = row.map(|n| n.to_string());
+        context.print(&format!("{}\n", cells.join(",")))?;
+    }
+    Ok(Next::Prompt)
+}
+
 fn risk(state: &CrashState) -> &'static str {
     state.assessment.map_or("UNKNOWN", |assessment| assessment.risk.name())
 }
@@ -128,11 +237,14 @@ fn status_text(state: &CrashState) -> String {
         megabytes(state.total_pages),
         state.mode.name(),
     );
+    if state.held.in_force {
+        text += &format!("Held back      growth, until memory is back; {} tasks wait\n", state.held.waiting);
+    }
     text +=
         &format!("Last {span:4.1} s    {}\n", Sparkline(state.free_pages.iter().map(|&pages| pages as f64)));
     if a.risk > Risk::Normal {
         let mut table = Table::new(&[("FACTOR", Align::Left), ("LOG-ODDS", Align::Right)]);
-        for factor in a.factors.iter().filter(|factor| !factor.name.is_empty()) {
+        for factor in state.factors.iter().filter(|factor| !factor.name.is_empty()) {
             table.row([factor.name.into(), format!("{:+.2}", factor.contribution)]);
         }
         text += &format!("\n{table}");
@@ -152,12 +264,14 @@ fn status_json(state: &CrashState) -> String {
             }),
             None => o.null("seconds_to_oom"),
         };
-        let factors =
-            state.assessment.iter().flat_map(|a| a.factors).filter(|factor| !factor.name.is_empty());
+        let factors = state.factors.iter().filter(|factor| !factor.name.is_empty());
         o.objects("factors", factors, |o, factor| {
             o.text("name", factor.name).decimal("contribution", f64::from(factor.contribution));
         });
-        o.text("auto", state.mode.name()).number("total_pages", state.total_pages);
+        o.text("auto", state.mode.name()).object("held_back", |o| {
+            o.boolean("in_force", state.held.in_force).number("waiting", state.held.waiting);
+        });
+        o.number("total_pages", state.total_pages);
         o.numbers("free_pages", state.free_pages.iter().copied()).number("samples", state.samples);
     })
 }
@@ -219,8 +333,9 @@ fn stats_text(state: &CrashState) -> String {
     format!(
         "Alarms         {} right, {} false, {} averted by acting, {} pending; {} crashes missed\n\
          Precision      {}\nRecall         {}\nMean lead      {}\nBrier score    {} (always the base rate: {})\n\
-         Samples        {}, {} resolved; mean {}, slowest {}\n\
-         Guard          {}; {} decisions, {} reclaims, {} compactions ({} pages); {} held back by the cooldown\n\
+         Samples        {}, {} resolved; mean {}, median {}, 99 of 100 within {}, slowest {}\n\
+         Guard          {}; {} decisions, {} reclaims, {} compactions ({} pages); {} waited for the cooldown\n\
+         Held back      {} times; tasks waited {:.1} s in all\n\
          Outcomes       {} no worse, {} worse, watchdog {} times; {} would have acted, {} over budget, {} invalid\n",
         s.true_positives,
         s.false_positives,
@@ -235,6 +350,8 @@ fn stats_text(state: &CrashState) -> String {
         state.samples,
         s.resolved,
         units::short_time(state.mean),
+        units::short_time(state.median),
+        units::short_time(state.p99),
         units::short_time(state.slowest),
         state.mode.name(),
         g.decisions,
@@ -242,6 +359,8 @@ fn stats_text(state: &CrashState) -> String {
         g.compactions,
         g.pages,
         g.cooled,
+        state.held.holds,
+        state.held.time.as_secs_f64(),
         g.better,
         g.worse,
         g.watchdog,
@@ -261,10 +380,14 @@ fn stats_json(state: &CrashState) -> String {
         o.decimal("brier_baseline", s.brier_baseline.map(f64::from)).number("resolved", s.resolved);
         o.number("samples", state.samples);
         o.decimal("mean_us", state.mean.as_secs_f64() * 1e6);
+        o.decimal("p50_us", state.median.as_secs_f64() * 1e6);
+        o.decimal("p99_us", state.p99.as_secs_f64() * 1e6);
         o.decimal("slowest_us", state.slowest.as_secs_f64() * 1e6);
         o.object("guard", |o| {
             o.number("decisions", g.decisions).number("actions", g.actions).number("reclaims", g.reclaims);
-            o.number("compactions", g.compactions).number("pages", g.pages).number("would_act", g.would_act);
+            o.number("compactions", g.compactions).number("holds", state.held.holds);
+            o.decimal("held_s", state.held.time.as_secs_f64());
+            o.number("pages", g.pages).number("would_act", g.would_act);
             o.number("cooled", g.cooled).number("over_budget", g.over_budget).number("invalid", g.invalid);
             o.number("better", g.better).number("worse", g.worse).number("watchdog", g.watchdog);
         });

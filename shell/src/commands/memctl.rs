@@ -7,11 +7,12 @@
 //! "extfrag_index"}]}`, each an array by order; an index of -1000 says that a request of that order would be served.
 //! `memctl compact`: `{"scanned","isolated","moved","pinned","free_before":[],"free_after":[]}`.
 //! `memctl reclaim`: `{"freed","caches":[{"name","held","asked","freed"}]}`, bytes. `memctl stress`: `{"family","end",
-//! "seconds","peak","failures","ooms"}`.
+//! "start_ns","seconds","peak","failures","ooms"}`; it began at `start_ns` after boot. Without a family:
+//! `{"families":[{"name","summary"}]}`.
 
 use super::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN};
 use crate::json;
-use crate::system::{Flow, MemoryState, StressState};
+use crate::system::{Flow, MemoryState, StressRequest, StressState};
 use crate::table::{Align, Table};
 use crate::units;
 use alloc::format;
@@ -70,13 +71,19 @@ pub const RECLAIM: Command = Command {
 pub const STRESS: Command = Command {
     name: "memctl stress",
     summary: "List the stress workloads, or run one: it may use up all memory, and is ended then.",
-    usage: "memctl stress [FAMILY] [--seconds N] [--json]",
+    usage: "memctl stress [FAMILY] [--seconds N] [--seed S] [--json]",
     options: &[
         OptionSpec {
             name: "seconds",
             short: None,
             value: Some("N"),
             summary: "How long at most; 60 unless given.",
+        },
+        OptionSpec {
+            name: "seed",
+            short: None,
+            value: Some("S"),
+            summary: "Draw all its parameters from this number; typical ones unless given.",
         },
         JSON,
     ],
@@ -124,25 +131,27 @@ fn status_text(state: &MemoryState) -> String {
         caches.row([String::from(*name), units::bytes(*bytes)]);
     }
     let share = |thousandths: u16| format!("{}.{} %", thousandths / 10, thousandths % 10);
-    let stall = &state.stall;
-    format!(
-        "{zones}\n{caches}\nPressure {}; {} free frames are kept by CPUs.\n\
-         Reclaimed {} of {} asked in {} rounds; {} compactions moved {} pages; out of memory {} times, {} tasks ended.\n\
-         Stalled: some {} of the last 10 s, {} of 60 s; full {} and {}.\n",
-        pressure(state.pressure),
-        state.cached_frames,
-        units::bytes(state.reclaim.freed),
-        units::bytes(state.reclaim.asked),
-        state.reclaim.rounds,
-        state.compactions,
-        state.moved,
-        state.ooms,
-        state.kills,
-        share(stall.some.avg10),
-        share(stall.some.avg60),
-        share(stall.full.avg10),
-        share(stall.full.avg60),
-    )
+    let columns = [
+        ("STALLED", Align::Left),
+        ("LAST 10 S", Align::Right),
+        ("LAST 60 S", Align::Right),
+        ("IN ALL", Align::Right),
+    ];
+    let mut stalls = Table::new(&columns);
+    for (name, stall) in [("some", state.stall.some), ("full", state.stall.full)] {
+        let total = units::short_time(Duration::from_nanos(stall.total_ns));
+        stalls.row([String::from(name), share(stall.avg10), share(stall.avg60), total]);
+    }
+    let (freed, asked) = (units::bytes(state.reclaim.freed), units::bytes(state.reclaim.asked));
+    let lines = [
+        ("Pressure", String::from(pressure(state.pressure))),
+        ("CPU caches", format!("{} free", frames(state.cached_frames))),
+        ("Reclaimed", format!("{freed} of {asked} asked, in {} rounds", state.reclaim.rounds)),
+        ("Compacted", format!("{} times, moved {} pages", state.compactions, state.moved)),
+        ("Out of memory", format!("{} times, {} tasks ended", state.ooms, state.kills)),
+    ];
+    let lines: String = lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
+    format!("{zones}\n{caches}\n{stalls}\n{lines}")
 }
 
 fn status_json(state: &MemoryState) -> String {
@@ -263,7 +272,7 @@ fn compact(context: &mut Context<'_>) -> Result<Next, CommandError> {
 }
 
 fn reclaim(context: &mut Context<'_>) -> Result<Next, CommandError> {
-    let mib: Option<u64> = context.args.number("mib", 1..=1 << 20, "a number of MiB from 1 on")?;
+    let mib: Option<u64> = context.args.number("mib", 1..=1 << 20, "a number of MiB from 1 to 1048576")?;
     let parts = context.system.memory_reclaim(mib.map_or(u64::MAX, |mib| mib << 20));
     let freed = parts.iter().map(|part| part.freed).sum::<u64>();
     if context.args.flag("json") {
@@ -288,8 +297,18 @@ fn reclaim(context: &mut Context<'_>) -> Result<Next, CommandError> {
 
 fn stress(context: &mut Context<'_>) -> Result<Next, CommandError> {
     let seconds: u64 =
-        context.args.number("seconds", 1..=86_400, "a number of seconds up to 86400")?.unwrap_or(60);
+        context.args.number("seconds", 1..=86_400, "a number of seconds from 1 to 86400")?.unwrap_or(60);
+    let seed: Option<u64> = context.args.number("seed", .., "a whole number from 0 on")?;
+    let request = StressRequest { duration: Duration::from_secs(seconds), seed };
     let Some(family) = context.args.operands.first().cloned() else {
+        if context.args.flag("json") {
+            let text = json::document(|o| {
+                o.objects("families", context.system.stress_families(), |o, (name, summary)| {
+                    o.text("name", name).text("summary", summary);
+                });
+            });
+            return context.print(&text);
+        }
         let mut table = Table::new(&[("FAMILY", Align::Left), ("WHAT IT DOES", Align::Left)]);
         for (name, summary) in context.system.stress_families() {
             table.row([String::from(*name), String::from(*summary)]);
@@ -313,10 +332,11 @@ fn stress(context: &mut Context<'_>) -> Result<Next, CommandError> {
         }
         if stop { Flow::Stop } else { Flow::Continue }
     };
-    let outcome = system.memory_stress(&family, Duration::from_secs(seconds), &mut watch)?;
+    let outcome = system.memory_stress(&family, request, &mut watch)?;
     let text = if json {
         json::document(|o| {
             o.text("family", &family).text("end", outcome.end.name());
+            o.number("start_ns", u64::try_from(outcome.start.as_nanos()).unwrap_or(u64::MAX));
             o.decimal("seconds", outcome.duration.as_secs_f64()).number("peak", outcome.peak);
             o.number("failures", outcome.failures).number("ooms", outcome.ooms);
         })

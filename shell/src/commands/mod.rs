@@ -64,6 +64,10 @@ pub static COMMANDS: &[Command] = &[
     crashctl::STATS,
     #[cfg(feature = "ai-ops")]
     crashctl::AUTO,
+    #[cfg(feature = "ai-ops")]
+    crashctl::RECORD,
+    #[cfg(feature = "ai-ops")]
+    crashctl::SAMPLES,
     schedctl::STATUS,
     #[cfg(feature = "ai-ops")]
     autoctl::AI_METRICS,

@@ -21,6 +21,8 @@ pub struct Machine {
     pub threshold: RefCell<f32>,
     #[cfg(feature = "ai-ops")]
     pub mode: RefCell<ai_insights::crash_predictor::Mode>,
+    #[cfg(feature = "ai-ops")]
+    pub recording: RefCell<bool>,
 }
 
 impl Machine {
@@ -39,6 +41,8 @@ impl Machine {
             threshold: RefCell::new(0.5),
             #[cfg(feature = "ai-ops")]
             mode: RefCell::new(ai_insights::crash_predictor::Mode::Off),
+            #[cfg(feature = "ai-ops")]
+            recording: RefCell::new(false),
         }
     }
 
@@ -139,7 +143,7 @@ impl System for Machine {
     fn memory_stress(
         &self,
         family: &str,
-        duration: Duration,
+        request: StressRequest,
         watch: &mut dyn FnMut(&StressState) -> Flow,
     ) -> Result<StressOutcome, StressError> {
         if family != "leak" {
@@ -147,7 +151,10 @@ impl System for Machine {
         }
         let state = StressState { elapsed: Duration::from_secs(1), held: 1 << 20, free: 2 << 20 };
         let end = if watch(&state) == Flow::Stop { StressEnd::Interrupted } else { StressEnd::Time };
-        Ok(StressOutcome { end, duration, peak: 1 << 20, failures: 2, ooms: 0 })
+        let (start, duration) = (Duration::from_secs(3), request.duration);
+        // The seed is seen as the number of refusals.
+        let failures = request.seed.unwrap_or(2);
+        Ok(StressOutcome { end, start, duration, peak: 1 << 20, failures, ooms: 0 })
     }
     #[cfg(feature = "ai-ops")]
     fn crash_state(&self) -> CrashState {
@@ -161,6 +168,7 @@ impl System for Machine {
         }
         CrashState {
             assessment,
+            factors: predictor.factors(),
             threshold: *self.threshold.borrow(),
             mode: *self.mode.borrow(),
             total_pages: 60_000,
@@ -171,6 +179,9 @@ impl System for Machine {
             samples: predictor.samples(),
             slowest: Duration::from_micros(20),
             mean: Duration::from_micros(10),
+            median: Duration::from_micros(9),
+            p99: Duration::from_micros(15),
+            held: HeldBack { in_force: true, waiting: 2, holds: 3, time: Duration::from_millis(4500) },
         }
     }
     #[cfg(feature = "ai-ops")]
@@ -182,6 +193,17 @@ impl System for Machine {
     #[cfg(feature = "ai-ops")]
     fn crash_auto(&self, mode: ai_insights::crash_predictor::Mode) {
         self.mode.replace(mode);
+    }
+    #[cfg(feature = "ai-ops")]
+    fn crash_record(&self, on: bool) -> Result<(), String> {
+        self.recording.replace(on);
+        Ok(())
+    }
+    #[cfg(feature = "ai-ops")]
+    fn crash_recording(&self) -> CrashRecording {
+        use ai_insights::crash_predictor::Sample;
+        let samples = (0..3).map(|tick| Sample::quiet(tick * 100_000_000, 60_000, 50_000 - tick)).collect();
+        CrashRecording { on: *self.recording.borrow(), samples, ooms_ns: vec![250_000_000], missed: 0 }
     }
     fn tasks(&self) -> Vec<Task> {
         let task = |id, name: &str, state, class| Task {
@@ -325,6 +347,7 @@ impl System for Machine {
             backend: if neural { SlmBackend::Neural } else { SlmBackend::Rules },
             prompt_tokens: 0,
             record_tokens: 0,
+            reused_tokens: 0,
             model_tokens: 0,
             prefill: Duration::ZERO,
             decode: Duration::ZERO,
@@ -348,6 +371,7 @@ impl System for Machine {
                 SlmOrigin::Model => summary.model_tokens += 1,
             }
             summary.decode += Duration::from_millis(250);
+            summary.reused_tokens = 8;
         }
         Ok(summary)
     }
@@ -373,6 +397,14 @@ impl System for Machine {
                 context: 2048,
             }),
             pool: Some(self.pool()),
+            prefixes: loaded.then_some(SlmPrefixes {
+                tokens: 40,
+                bytes: 950_400,
+                limit: 16 << 20,
+                evicted: 1,
+                prompt_tokens: 120,
+                reused_tokens: 56,
+            }),
             variant: loaded.then(|| "avx2".into()),
             candidates: vec![
                 SlmCandidate { name: "sse2".into(), time: Duration::from_micros(900) },

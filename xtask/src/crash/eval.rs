@@ -16,6 +16,20 @@ pub fn eval(options: &EvalOptions) -> Result<()> {
         FITTED.threshold
     );
     println!("recall: OOMs later than 5 s after the start, alarm at least 5 s (at most 30 s) before\n");
+    if options.host {
+        legs_a_and_b(options)?;
+    }
+    println!("\nleg c: the booted kernel under memctl stress");
+    match &options.guest {
+        Some(guest) => guest::eval(guest, options.each_run),
+        None => {
+            println!("skipped: --no-guest");
+            Ok(())
+        }
+    }
+}
+
+fn legs_a_and_b(options: &EvalOptions) -> Result<()> {
     let simulated = host::all(|_| true);
     let runs: Vec<Run> = simulated.iter().map(|s| s.run.clone()).collect();
     println!("leg a: simulated machines around the real mm, {} runs", runs.len());
@@ -30,29 +44,21 @@ pub fn eval(options: &EvalOptions) -> Result<()> {
         let recorded = recorded::load(&folder)?;
         println!("\nleg b: recorded Linux machines, {} runs of {}", recorded.len(), folder.display());
         if held_back {
-            table(&recorded, FITTED, options.each_run);
+            println!("by the committed fit: {}", families(&recorded));
+            compare(&recorded, |_| FITTED, options.each_run);
         } else {
-            leg(&recorded, options.each_run);
-        }
-        if !held_back {
-            left_out(&recorded, &runs);
+            left_out(&recorded, options.each_run);
         }
     } else {
         println!("\nleg b: skipped: no AUTON_DATA");
     }
-    println!("\nleg c: the booted kernel under memctl stress");
-    if options.guest {
-        guest::eval()
-    } else {
-        println!("skipped: --no-guest");
-        Ok(())
-    }
+    Ok(())
 }
 
 fn leg(runs: &[Run], each_run: bool) {
     let test: Vec<Run> = runs.iter().filter(|r| !fit::is_training(&r.family)).cloned().collect();
     println!("test families: {} runs of {}", test.len(), families(&test));
-    table(&test, FITTED, each_run);
+    compare(&test, |_| FITTED, each_run);
 }
 
 fn families(runs: &[Run]) -> String {
@@ -66,12 +72,14 @@ fn families(runs: &[Run]) -> String {
     list.join(", ")
 }
 
-fn table(runs: &[Run], fit: Coefficients, each_run: bool) {
+/// The predictor, with the fit for each run, and its families; and beside it the baselines.
+fn compare(runs: &[Run], fit: impl Fn(&Run) -> Coefficients, each_run: bool) {
     println!("{}", verdict::header());
-    for rival in [Rival::Predictor(fit)].into_iter().chain(Rival::baselines()) {
+    for rival in [Rival::Predictor(FITTED)].into_iter().chain(Rival::baselines()) {
         let mut verdict = Verdict::default();
         let mut by_family: BTreeMap<&str, Verdict> = BTreeMap::new();
         for run in runs {
+            let rival = if let Rival::Predictor(_) = rival { Rival::Predictor(fit(run)) } else { rival };
             let answers = rival.answers(run);
             let (leads, false_alarm) = verdict.add(run, &answers);
             by_family.entry(&run.family).or_default().add(run, &answers);
@@ -92,26 +100,15 @@ fn table(runs: &[Run], fit: Coefficients, each_run: bool) {
     }
 }
 
-/// Every recorded family judged by a fit that was made without it (from the other recorded ones, and the simulated training
-/// families), at the committed threshold.
-fn left_out(runs: &[Run], simulated: &[Run]) {
-    let learned = simulated.iter().filter(|r| fit::is_training(&r.family));
-    let prepared: Vec<fit::Prepared> = runs.iter().chain(learned).map(fit::prepare).collect();
-    let fits = fit::leave_one_out(&prepared, fit::PENALTY, |r| !r.simulated);
-    println!("\nleave one family out, all recorded families, threshold {:.2}", FITTED.threshold);
-    println!("{}", verdict::header());
-    let mut verdict = Verdict::default();
-    for run in runs {
-        let fit = Coefficients { threshold: FITTED.threshold, ..fits[&run.family] };
-        verdict.add(run, &Rival::Predictor(fit).answers(run));
-    }
-    println!("{}", verdict::row("crash predictor", &verdict));
-    for rival in Rival::baselines() {
-        let mut verdict = Verdict::default();
-        for run in runs {
-            verdict.add(run, &rival.answers(run));
-        }
-        println!("{}", verdict::row(&rival.name(), &verdict));
+/// Every recorded family, and every simulated one that is learned from, judged by a fit that was made without it; at the committed
+/// threshold.
+fn left_out(recorded: &[Run], each_run: bool) {
+    let learned = host::training();
+    let prepared: Vec<fit::Prepared> = recorded.iter().chain(&learned).map(fit::prepare).collect();
+    let left_out = fit::leave_one_out(&prepared);
+    for (what, runs) in [("recorded", recorded), ("simulated, learned from", &learned)] {
+        println!("\n{what} families, each judged by a fit without it: {}", families(runs));
+        compare(runs, |run| left_out.fits[&run.family], each_run);
     }
 }
 

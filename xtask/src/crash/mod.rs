@@ -1,11 +1,11 @@
 //! The crash predictor's workshop: fitting it to training families (`cargo xtask fit crash`) and judging it on families
 //! that it never saw (`cargo xtask eval crash`), beside baselines, on three legs.
 
+mod boost;
 pub mod eval;
 pub mod fit;
 pub mod guest;
 pub mod host;
-pub mod logistic;
 pub mod recorded;
 pub mod rivals;
 pub mod run;
@@ -18,8 +18,10 @@ use std::path::PathBuf;
 /// What `cargo xtask eval crash` was asked for.
 #[derive(Debug, Clone)]
 pub struct EvalOptions {
-    /// Whether to boot the kernel for leg (c).
-    pub guest: bool,
+    /// Whether to do legs (a) and (b).
+    pub host: bool,
+    /// How to do leg (c), the booted kernel, if at all.
+    pub guest: Option<guest::GuestOptions>,
     /// Whether to print a line for each run.
     pub each_run: bool,
     /// A folder of further recordings.
@@ -34,10 +36,8 @@ pub fn data_folder() -> PathBuf {
 
 /// `cargo xtask fit crash`.
 pub fn fit(dry_run: bool) -> Result<()> {
-    let mut runs: Vec<run::Run> = host::all(fit::is_training).into_iter().map(|s| s.run).collect();
-    runs.extend(
-        recorded::load(&data_folder().join("mem_oom"))?.into_iter().filter(|r| fit::is_training(&r.family)),
-    );
+    let mut runs = host::training();
+    runs.extend(recorded::load(&data_folder().join("mem_oom"))?);
     let (fitted, log) = fit::fit(&runs);
     println!("cross-validation, recall at >= 5 s / runs with a false alarm:");
     log.iter().for_each(|line| println!("  {line}"));

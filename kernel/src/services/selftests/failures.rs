@@ -1,6 +1,7 @@
 //! Page allocations that fail on purpose, each in turn.
 
 use super::Outcome;
+use crate::arch::time::uptime_nanos;
 use crate::memory::vmalloc::Movable;
 use crate::memory::{self, Access, OutOfMemory, Region, STACK_SIZE, Stack, frames, layout, shortage};
 use crate::tasks::{self, Options, SpawnError};
@@ -21,10 +22,14 @@ const SCRATCH_STEP: u64 = 1 << 30;
 static SCRATCH_USED: AtomicU64 = AtomicU64::new(0);
 /// What may differ when all is given back; less than a stack.
 const SLACK_FRAMES: u64 = STACK_SIZE / FRAME_SIZE - 1;
+/// Frames by which the heap may have grown at the end: two of its pieces.
+const MOST_GROWTH: u64 = 512;
+/// Nothing has changed for so long when it begins.
+const SETTLED_NANOS: u64 = 1_200_000_000;
 const PATIENCE_NANOS: u64 = 2_000_000_000;
 /// As much as a CPU keeps of single frames, about.
 const MOVABLE: u64 = 512 << 10;
-/// Too large for the heap's reserve: such a request is refused when the heap cannot grow.
+/// A large request, which may be refused.
 const PIECE: usize = 256 << 10;
 
 /// What the workload leaves behind: page tables are for ever.
@@ -47,13 +52,13 @@ const STEPS: [(&str, Step); 6] = [
 ];
 
 /// Runs a workload again and again; in round `n` its `n`th page allocation fails (and the next ones), until `n` is more
-/// than it makes. Each step succeeds or reports an error, and all memory comes back; the heap keeps the
-/// MiB that it grows by in each round. Then page tables for new addresses, and the heap's reserve.
+/// than it makes. Each step succeeds or reports an error, and all memory comes back. Then page tables for new addresses, and the heap's reserve.
 pub fn failures() -> Outcome {
     let mut workload = Workload::default();
     // What comes once and stays: page tables for the addresses that are used again and again.
     workload.run().map_err(|(step, error)| alloc::format!("{step}, with nothing failing: {error}"))?;
     let held = Held::settled(&workload);
+    let (ooms, _) = shortage::oom_counts();
     let (mut sites, mut errors) = (u64::MAX, 0);
     for burst in BURSTS {
         let mut count = 0;
@@ -77,6 +82,14 @@ pub fn failures() -> Outcome {
     held.check(&workload).map_err(|error| alloc::format!("page tables failing: {error}"))?;
     let boxes = reserve()?;
     held.check(&workload)?;
+    let grown = (memory::heap_held() / FRAME_SIZE).saturating_sub(held.heap);
+    if grown > MOST_GROWTH {
+        return Err(alloc::format!("the heap has kept {grown} frames that it did not have before"));
+    }
+    let ooms = shortage::oom_counts().0 - ooms;
+    if ooms > 0 {
+        return Err(alloc::format!("{ooms} injected failures were taken for lack of memory"));
+    }
     Ok(alloc::format!(
         "each of {sites} allocations failed in turn, {BURSTS:?} at a time: {errors} errors, nothing lost; \
          page tables of stacks {}, of movable memory {}; {boxes} boxes from the heap's reserve",
@@ -228,33 +241,38 @@ impl Held {
         Self { free: frames::stats().free_frames, heap, tables: workload.tables }
     }
 
-    /// Once nobody frees anything any more: threads that have ended are freed a little later.
+    /// Once nobody frees anything any more: threads that have ended are freed a little later, and a reserved thread that
+    /// was looking at them may hold them until its next period.
     fn settled(workload: &Workload) -> Self {
-        loop {
-            let before = Self::now(workload).free;
+        let mut last = Self::now(workload);
+        let mut since = uptime_nanos();
+        while uptime_nanos() < since + SETTLED_NANOS {
             tasks::sleep_nanos(50_000_000);
             let now = Self::now(workload);
-            if now.free == before {
-                return now;
+            if now.free != last.free {
+                since = uptime_nanos();
             }
+            last = now;
         }
+        last
     }
 
     /// Whether all memory is back that is not the heap's or in page tables.
     fn check(&self, workload: &Workload) -> Result<(), String> {
-        let end = crate::arch::time::uptime_nanos() + PATIENCE_NANOS;
+        let end = uptime_nanos() + PATIENCE_NANOS;
         loop {
             let now = Self::now(workload);
-            let taken = (now.heap - self.heap) + (now.tables - self.tables);
-            let difference = (now.free + taken).abs_diff(self.free);
+            let taken = now.heap + now.tables;
+            let difference = (now.free + taken).abs_diff(self.free + self.heap + self.tables);
             if difference <= SLACK_FRAMES {
                 return Ok(());
             }
-            if crate::arch::time::uptime_nanos() > end {
+            if uptime_nanos() > end {
                 return Err(alloc::format!(
-                    "{} frames were free, {} are and {taken} were taken for good: {difference} differ",
+                    "{} frames were free, {} are; heap and page tables had {}, and have {taken}: {difference} differ",
                     self.free,
-                    now.free
+                    now.free,
+                    self.heap + self.tables
                 ));
             }
             tasks::sleep_nanos(5_000_000);
@@ -268,22 +286,18 @@ struct Node {
     _bytes: [u8; 4000],
 }
 
-/// While every page allocation fails, makes boxes until the heap has used its reserve; how many came after that.
+/// While every page allocation fails, makes boxes where it cannot wait for memory, until the heap has used its reserve;
+/// how many came after that.
 fn reserve() -> Result<u64, String> {
     const AFTER: u64 = 32;
     const BEFORE: u64 = 16 << 10;
-    let mut pieces = heapless::Vec::<Vec<u8>, 512>::new();
     frames::with_zones(|zones| zones.inject_failures(0, u64::MAX));
-    loop {
-        let mut piece = Vec::new();
-        if piece.try_reserve_exact(PIECE).is_err() || pieces.push(piece).is_err() {
-            break;
-        }
-    }
     let before = memory::heap_stats().claimed;
     let (mut list, mut made, mut after): (Option<Box<Node>>, u64, u64) = (None, 0, 0);
     while after < AFTER && made < BEFORE {
+        let cannot_wait = tasks::no_preempt();
         list = Some(Box::new(Node { next: list, _bytes: [0; 4000] }));
+        drop(cannot_wait);
         made += 1;
         after += u64::from(memory::heap_stats().claimed > before);
     }

@@ -1,10 +1,15 @@
 //! Tests that the running kernel makes on itself: by the shell's `selftest`, or at boot by `selftest=<name>` on the
 //! kernel's command line.
 
+mod exhaustion;
 mod failures;
 mod faults;
 mod firmware;
 mod golden;
+mod heap_failures;
+#[cfg(feature = "ai-ops")]
+mod hold_back;
+mod log;
 mod memory;
 mod migration;
 pub mod random;
@@ -55,6 +60,14 @@ const TESTS: &[Test] = &[
         "Page allocations fail, each in turn: that is reported, and nothing is lost.",
         failures::failures,
     ),
+    #[cfg(feature = "ai-ops")]
+    test("hold-back", "Growth is held back, and only growth.", hold_back::hold_back),
+    test(
+        "heap-failures",
+        "Heap allocations fail, each in turn, in every command: all go on.",
+        heap_failures::heap_failures,
+    ),
+    test("log", "The log grows, gives way to reclaim, and keeps its newest lines.", log::log),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
     #[cfg(feature = "deterministic")]
@@ -69,6 +82,8 @@ const TESTS: &[Test] = &[
         "Repeats churn in the background; called again, tells how far it is.",
         threads::background_churn,
     ),
+    // The last one: it goes on in the background.
+    test("exhaust", "Takes all memory for 20 seconds, in which the machine goes on.", exhaustion::start),
     fatal("stack-overflow", "Overflows a stack: a report must follow.", faults::stack_overflow),
     fatal("page-fault", "Reads an unmapped address: a report must follow.", faults::page_fault),
     fatal("write-text", "Writes to the kernel's code: a report must follow.", faults::write_text),
@@ -99,14 +114,14 @@ pub fn run_from_command_line() {
         names => names.split(',').filter(|name| !passes(name)).count(),
     };
     arch::exit_qemu(if failures == 0 { QemuExit::Success } else { QemuExit::Failure });
-    log::info!("selftest: {failures} failed; not in QEMU with isa-debug-exit, so the boot goes on");
+    ::log::info!("selftest: {failures} failed; not in QEMU with isa-debug-exit, so the boot goes on");
 }
 
 fn passes(name: &str) -> bool {
     let result = run(name);
     match &result {
-        Ok(line) => log::info!("selftest {name}: passed: {line}"),
-        Err(error) => log::error!("selftest {name}: FAILED: {error}"),
+        Ok(line) => ::log::info!("selftest {name}: passed: {line}"),
+        Err(error) => ::log::error!("selftest {name}: FAILED: {error}"),
     }
     result.is_ok()
 }

@@ -2,11 +2,11 @@
 
 use crate::arch::time;
 use crate::sync::IrqMutex;
-use crate::tasks::WaitQueue;
+use crate::tasks::{self, WaitQueue};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shell::slm::{SlmError, SlmOrigin, SlmRequest, SlmSummary};
 
 /// How often an asker who waits is given a chance to change his mind.
@@ -54,6 +54,8 @@ pub enum Progress<'a> {
 pub struct Exchange {
     /// Somebody has a request under way.
     taken: AtomicBool,
+    /// The task that has.
+    owner: AtomicU32,
     request: IrqMutex<Option<Request>>,
     posted: WaitQueue,
     events: IrqMutex<VecDeque<Event>>,
@@ -67,6 +69,7 @@ impl Exchange {
     pub const fn new() -> Self {
         Self {
             taken: AtomicBool::new(false),
+            owner: AtomicU32::new(0),
             request: IrqMutex::new(None),
             posted: WaitQueue::new(),
             events: IrqMutex::new(VecDeque::new()),
@@ -82,9 +85,15 @@ impl Exchange {
         request: Request,
         progress: &mut dyn FnMut(Progress<'_>) -> bool,
     ) -> Result<Outcome, SlmError> {
+        let me = tasks::current().id;
         if self.taken.swap(true, Ordering::Acquire) {
-            return Err(SlmError::Busy);
+            if self.owner.load(Ordering::Relaxed) != me {
+                return Err(SlmError::Busy);
+            }
+            // This thread was begun again while it waited for an answer.
+            self.forget_answer();
         }
+        self.owner.store(me, Ordering::Relaxed);
         self.stop.store(false, Ordering::Relaxed);
         *self.request.lock() = Some(request);
         self.posted.wake_all();
@@ -109,6 +118,19 @@ impl Exchange {
         };
         self.taken.store(false, Ordering::Release);
         result
+    }
+
+    /// Has the answer under way end, and waits for that.
+    fn forget_answer(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut done = false;
+        while !done {
+            self.news.wait_until(|| {
+                let event = self.events.lock().pop_front();
+                done = matches!(event, Some(Event::Done(_)));
+                event.is_some()
+            });
+        }
     }
 
     /// The next request; for the model's thread.

@@ -6,6 +6,8 @@
 mod exchange;
 #[cfg(feature = "llm")]
 mod neural;
+#[cfg(feature = "llm")]
+mod prefixes;
 mod rules;
 mod source;
 
@@ -93,11 +95,16 @@ fn set_absent(reason: &str) {
 
 /// The state of everything, at this moment.
 pub fn status() -> SlmStatus {
+    #[cfg(feature = "llm")]
+    let prefixes = Some(neural::prefixes());
+    #[cfg(not(feature = "llm"))]
+    let prefixes = None;
     let shown = SHOWN.lock();
     SlmStatus {
         state: shown.state.clone(),
         model: shown.model.clone(),
         pool: shown.pool,
+        prefixes: prefixes.filter(|_| matches!(shown.state, SlmState::Loaded)),
         variant: shown.variant.clone(),
         candidates: shown.candidates.clone(),
         threads: shown.threads,

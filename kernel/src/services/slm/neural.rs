@@ -1,7 +1,7 @@
 //! The thread that owns the model. It is pinned to the CPU that has no worker of its own.
 
 use super::exchange::{Event, Exchange, Outcome, Progress, Request};
-use super::{LOAD_FAILED, SHOWN, source};
+use super::{LOAD_FAILED, SHOWN, prefixes, source};
 use crate::boot;
 use crate::memory::{OutOfMemory, Region, frames};
 use crate::services::clock::KernelClock;
@@ -9,7 +9,7 @@ use crate::services::parallel::{CALLER_CPU, WORKERS};
 use crate::tasks::{self, SpawnError};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use llm::answer;
 use llm::engine::{self, Engine, EngineError, Generation, LoadOptions, Origin, Piece, Sampling, StopReason};
@@ -19,8 +19,8 @@ use llm::template::Template;
 use llm::tokenizer::Special;
 use shell::Flow;
 use shell::slm::{
-    SlmBackend, SlmCandidate, SlmError, SlmEvent, SlmOrigin, SlmPool, SlmRequest, SlmState, SlmStop,
-    SlmSummary,
+    SlmBackend, SlmCandidate, SlmError, SlmEvent, SlmOrigin, SlmPool, SlmPrefixes, SlmRequest, SlmState,
+    SlmStop, SlmSummary,
 };
 
 /// Size of the pool where `slm.pool=<MiB>` does not say.
@@ -31,6 +31,9 @@ const RESERVE: u64 = 24 << 20;
 const LEAST_POOL: u64 = 8 << 20;
 
 static EXCHANGE: Exchange = Exchange::new();
+/// Tokens of prompts and records that the model was given, and those of them that it need not read again.
+static PROMPT_TOKENS: AtomicU64 = AtomicU64::new(0);
+static REUSED_TOKENS: AtomicU64 = AtomicU64::new(0);
 
 /// A loaded model and its memory.
 struct Model {
@@ -44,6 +47,7 @@ struct Model {
 
 /// Starts the thread.
 pub fn start() -> Result<(), SpawnError> {
+    prefixes::start();
     tasks::spawn("slm", tasks::Options::on_cpu(CALLER_CPU), serve)?;
     Ok(())
 }
@@ -63,6 +67,19 @@ pub fn greedy(text: &str, tokens: usize) -> Result<Vec<u32>, SlmError> {
     match EXCHANGE.ask(Request::Greedy(String::from(text), tokens), &mut |_| true)? {
         Outcome::Tokens(tokens) => Ok(tokens),
         _ => Ok(Vec::new()),
+    }
+}
+
+/// What is kept of prompts.
+pub fn prefixes() -> SlmPrefixes {
+    let usage = prefixes::usage();
+    SlmPrefixes {
+        tokens: usage.tokens as u64,
+        bytes: usage.bytes as u64,
+        limit: usage.limit as u64,
+        evicted: usage.evicted,
+        prompt_tokens: PROMPT_TOKENS.load(Ordering::Relaxed),
+        reused_tokens: REUSED_TOKENS.load(Ordering::Relaxed),
     }
 }
 
@@ -98,6 +115,7 @@ fn serve() {
             }),
             (Request::Unload, Some(_)) => {
                 model = None;
+                prefixes::clear();
                 show_unloaded("unloaded by `slm unload`");
                 Ok(Outcome::Nothing)
             }
@@ -271,11 +289,26 @@ fn answer(model: &mut Model, request: &SlmRequest) -> Result<SlmSummary, SlmErro
         seed: request.seed,
         repeat_penalty: request.repeat_penalty,
     };
-    let generation = model
-        .engine
+    let engine = &mut model.engine;
+    let mut fed = Vec::new();
+    fed.try_reserve_exact(prompt.len() + record.len())
+        .map_err(|error| SlmError::Failed(error.to_string()))?;
+    fed.extend(prompt.iter().chain(&record));
+    if own > 0 {
+        prefixes::with(|cache| engine.recall(&fed, cache));
+    }
+    let generation = engine
         .generate(&prompt, &record, &sampling, own, &mut |piece| pass_on(piece))
         .map_err(engine_error)?;
+    prefixes::with(|cache| engine.remember(&fed, cache, &mut prefixes::allocate));
     let mut summary = summary(&generation, record.len());
+    if own > 0 {
+        PROMPT_TOKENS.fetch_add(fed.len() as u64, Ordering::Relaxed);
+        REUSED_TOKENS.fetch_add(summary.reused_tokens, Ordering::Relaxed);
+    } else {
+        // Nothing was read, so nothing was saved.
+        summary.reused_tokens = 0;
+    }
     if plan.is_complete() && room > 0 && summary.stop == SlmStop::MaxTokens {
         summary.stop = SlmStop::End;
     }
@@ -300,6 +333,7 @@ fn summary(generation: &Generation, record: usize) -> SlmSummary {
         backend: SlmBackend::Neural,
         prompt_tokens: generation.prompt_tokens.saturating_sub(record) as u64,
         record_tokens: record as u64,
+        reused_tokens: generation.reused_tokens as u64,
         model_tokens: generation.generated_tokens as u64,
         prefill: Duration::from_nanos(generation.prefill_ns),
         decode: Duration::from_nanos(generation.decode_ns),

@@ -22,6 +22,7 @@ pub fn answer(
         backend: SlmBackend::Rules,
         prompt_tokens: 0,
         record_tokens: 0,
+        reused_tokens: 0,
         model_tokens: 0,
         prefill: Duration::ZERO,
         decode: Duration::from_nanos(time::uptime_nanos().saturating_sub(start)),

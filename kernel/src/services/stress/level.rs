@@ -1,58 +1,67 @@
-//! Workloads that hold movable memory up to a level which changes with time.
+//! Memory that follows a level which changes with time: what most families are.
 
-use super::{Run, STEP_NANOS};
+use super::random::Random;
+use super::{Run, STEP_NANOS, Tick};
 use crate::memory::OutOfMemory;
 use crate::memory::vmalloc::Movable;
-use crate::services::selftests::random::Random;
 use crate::tasks;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Memory is taken and given back in pieces of this size.
-const PIECE: u64 = 256 << 10;
-/// A leak takes all memory in this many seconds.
-const LEAK_SECONDS: f64 = 32.0;
-/// A plateau is reached after this many seconds.
-const RISE_SECONDS: f64 = 14.0;
+pub const PIECE: u64 = 128 << 10;
 
-pub(super) fn leak(run: &Arc<Run>, _random: Random) -> Result<(), OutOfMemory> {
-    follow(run, |seconds| seconds / LEAK_SECONDS)
-}
+/// Pieces of movable memory.
+#[derive(Default)]
+pub struct Pieces(Vec<Movable>);
 
-pub(super) fn plateau(run: &Arc<Run>, _random: Random) -> Result<(), OutOfMemory> {
-    follow(run, |seconds| 0.875 * (seconds / RISE_SECONDS).min(1.0))
-}
+impl Pieces {
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.0.len() as u64 * PIECE
+    }
 
-pub(super) fn sawtooth(run: &Arc<Run>, _random: Random) -> Result<(), OutOfMemory> {
-    // Ten seconds up, then everything at once.
-    follow(run, |seconds| 0.66 * (seconds % 10.0) / 10.0)
-}
-
-pub(super) fn burst(run: &Arc<Run>, mut random: Random) -> Result<(), OutOfMemory> {
-    let (mut job, mut share) = (0, 0.0);
-    follow(run, |seconds| {
-        // A job of five seconds needs up to 110 % of what is free, and grows to that in two.
-        let (number, age) = ((seconds / 5.0) as u64 + 1, seconds % 5.0);
-        if number != job {
-            (job, share) = (number, random.below(110) as f64 / 100.0);
+    /// Grows or shrinks to `bytes`; stops growing when the run is over.
+    pub fn set(&mut self, run: &Run, bytes: f64) -> Result<(), OutOfMemory> {
+        let wanted = bytes.max(0.0) as u64 / PIECE;
+        while (self.0.len() as u64) < wanted && run.goes_on() {
+            self.grow(run)?;
         }
-        share * (age / 2.0).min(1.0)
-    })
+        self.0.truncate(wanted as usize);
+        run.holds(self.bytes());
+        Ok(())
+    }
+
+    /// Gives `bytes` back, here and there, and takes them again.
+    pub fn churn(&mut self, run: &Run, bytes: f64, random: &mut Random) -> Result<(), OutOfMemory> {
+        let n = random.count(bytes / PIECE as f64).min(self.0.len());
+        for _ in 0..n {
+            let at = random.below(self.0.len());
+            drop(self.0.swap_remove(at));
+        }
+        (0..n).try_for_each(|_| self.grow(run))
+    }
+
+    fn grow(&mut self, run: &Run) -> Result<(), OutOfMemory> {
+        let mut piece = Movable::new(PIECE).map_err(|error| run.refused(error))?;
+        piece.as_mut_slice().iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        self.0.push(piece);
+        run.holds(self.bytes());
+        Ok(())
+    }
 }
 
-/// Holds `level(seconds)` of the room that there was at the start.
-fn follow(run: &Run, mut level: impl FnMut(f64) -> f64) -> Result<(), OutOfMemory> {
-    let mut pieces: Vec<Movable> = Vec::new();
+/// Holds `level` bytes, asked for at every step, and churns `churn` bytes a second.
+pub fn follow(
+    run: &Run,
+    churn: f64,
+    mut random: Random,
+    mut level: impl FnMut(&Tick) -> f64,
+) -> Result<(), OutOfMemory> {
+    let (mut pieces, mut pace) = (Pieces::default(), run.pace());
     while run.goes_on() {
-        let wanted = (level(run.seconds()).max(0.0) * run.room as f64) as u64 / PIECE;
-        while (pieces.len() as u64) < wanted && run.goes_on() {
-            let mut piece = Movable::new(PIECE).map_err(|error| run.refused(error))?;
-            piece.as_mut_slice().iter_mut().step_by(4096).for_each(|byte| *byte = 1);
-            pieces.push(piece);
-            run.holds(pieces.len() as u64 * PIECE);
-        }
-        pieces.truncate(wanted as usize);
-        run.holds(pieces.len() as u64 * PIECE);
+        let tick = pace.tick();
+        pieces.set(run, level(&tick))?;
+        pieces.churn(run, churn * tick.step, &mut random)?;
         tasks::sleep_nanos(STEP_NANOS);
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! `slm query`: a question and its answer.
 //!
 //! JSON: `{"question","backend","why","answer","segments":[{"origin","text"}],"prompt_tokens",
-//! "record_tokens","model_tokens","prefill_ms","decode_ms","tokens_per_second"|null,"stop"}`; `backend` is
-//! neural or rules, `origin` record or model, `stop` end, max-tokens, context-full or interrupted.
+//! "record_tokens","reused_tokens","model_tokens","prefill_ms","decode_ms","tokens_per_second"|null,"stop"}`;
+//! `backend` is neural or rules, `origin` record or model, `stop` end, max-tokens, context-full or interrupted.
 
 use super::answer::{Answer, Style, origin_name};
 use crate::args::{Args, UsageError};
@@ -133,6 +133,10 @@ fn summary_line(s: &SlmSummary, why: &str, verbose: bool) -> String {
                 let (prefill, decode) = (short_time(s.prefill), short_time(s.decode));
                 parts.push(format!("prompt {} tokens in {prefill}, answer in {decode}", s.prompt_tokens));
             }
+            if s.reused_tokens > 0 {
+                let all = s.prompt_tokens.saturating_add(s.record_tokens);
+                parts.push(format!("{} of {all} prompt tokens reused", s.reused_tokens));
+            }
         }
     }
     match s.stop {
@@ -152,6 +156,7 @@ fn as_json(request: &SlmRequest, why: &str, answer: &Answer, s: &SlmSummary) -> 
             o.text("origin", origin_name(*origin)).text("text", text);
         });
         o.number("prompt_tokens", s.prompt_tokens).number("record_tokens", s.record_tokens);
+        o.number("reused_tokens", s.reused_tokens);
         o.number("model_tokens", s.model_tokens).decimal("prefill_ms", s.prefill.as_secs_f64() * 1e3);
         o.decimal("decode_ms", s.decode.as_secs_f64() * 1e3);
         o.decimal("tokens_per_second", s.tokens_per_second()).text("stop", s.stop.name());

@@ -2,7 +2,8 @@
 //!
 //! JSON: `{"state","reason"|null,"model":{"name","provided_by","source","sha256","licence",
 //! "architecture","quantisation","parameters","file_bytes","vocabulary","context"}|null,"pool":{as in
-//! `free`}|null,"variant"|null,"candidates":[{"name","time_us"}],"threads","queries":{"neural","rules"},
+//! `free`}|null,"prefix_cache":{"tokens","bytes","limit","evicted","prompt_tokens","reused_tokens"}|null,
+//! "variant"|null,"candidates":[{"name","time_us"}],"threads","queries":{"neural","rules"},
 //! "last_tokens_per_second"|null}`; `state` is loaded, unloaded or none.
 
 use crate::commands::{Command, CommandError, Context, JSON, Next, PLAIN, free};
@@ -60,6 +61,15 @@ fn as_text(status: &SlmStatus) -> String {
     if let Some(speed) = status.last_tokens_per_second {
         lines.push(("Last speed", format!("{speed:.1} tokens/s")));
     }
+    if let Some(kept) = &status.prefixes {
+        let (held, limit) = (bytes(kept.bytes), bytes(kept.limit));
+        let share = (kept.reused_tokens * 100).checked_div(kept.prompt_tokens).unwrap_or(0);
+        lines.push(("Prefix cache", format!("{} tokens, {held} of at most {limit}", kept.tokens)));
+        lines.push((
+            "Prompts",
+            format!("{} tokens, {} of them reused ({share} %)", kept.prompt_tokens, kept.reused_tokens),
+        ));
+    }
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect();
     if let Some(pool) = &status.pool {
         text.push_str(&pool_table(pool));
@@ -114,6 +124,14 @@ fn as_json(status: &SlmStatus) -> String {
             None => o.null("model"),
         };
         free::pool_json(o, "pool", status.pool.as_ref());
+        match &status.prefixes {
+            Some(kept) => o.object("prefix_cache", |o| {
+                o.number("tokens", kept.tokens).number("bytes", kept.bytes).number("limit", kept.limit);
+                o.number("evicted", kept.evicted).number("prompt_tokens", kept.prompt_tokens);
+                o.number("reused_tokens", kept.reused_tokens);
+            }),
+            None => o.null("prefix_cache"),
+        };
         o.text_or_null("variant", status.variant.as_deref());
         o.objects("candidates", &status.candidates, |o, candidate| {
             o.text("name", &candidate.name).decimal("time_us", candidate.time.as_secs_f64() * 1e6);

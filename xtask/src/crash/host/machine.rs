@@ -219,7 +219,7 @@ impl<'m> Machine<'m> {
         if order > 0 && self.compacting.is_none() {
             self.compacting = Some(Compactor::new(&self.zones, Goal::Order(order)));
         }
-        let Some(refused) = self.refused.get_mut(order) else { return Take::Later };
+        let Some(refused) = self.refused.get_mut(order).filter(|_| order == 0) else { return Take::Later };
         *refused += 1;
         if *refused < LAST_REFUSAL { Take::Later } else { self.end(Cause::Starved) }
     }
@@ -273,8 +273,12 @@ impl<'m> Machine<'m> {
         let mut taken = Vec::with_capacity(BUFFERS_PER_SLICE);
         for _ in 0..BUFFERS_PER_SLICE {
             let order = BUFFER_ORDERS[self.network.below(BUFFER_ORDERS.len())];
-            if let Take::Got(id) = self.take(order, MigrateType::Unmovable, false) {
-                taken.push(id);
+            // What cannot be had in one piece is asked for again as a page, as network stacks do.
+            for order in [order, 0] {
+                if let Take::Got(id) = self.take(order, MigrateType::Unmovable, false) {
+                    taken.push(id);
+                    break;
+                }
             }
         }
         self.buffers.push_front(taken);

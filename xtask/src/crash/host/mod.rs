@@ -4,6 +4,7 @@ pub mod families;
 pub mod machine;
 pub mod random;
 
+use super::fit;
 use super::run::{Run, SECOND};
 use ai_insights::crash_predictor::{
     Action, Coefficients, Decision, Done, Guard, GuardScore, HORIZON_NS, Mode, Predictor,
@@ -121,6 +122,17 @@ fn boot(machine: &mut Machine) {
     for _ in 0..cache {
         machine.read_file_page();
     }
+}
+
+/// Runs of each family that is learned from; the first [`RUNS`] of them are among those of [`all`].
+const TRAINING_RUNS: u64 = 60;
+
+/// The runs to learn from.
+pub fn training() -> Vec<Run> {
+    let families = FAMILIES.iter().filter(|f| fit::is_training(f));
+    families
+        .flat_map(|family| (0..TRAINING_RUNS).map(move |i| simulate(family, i, Arm::Control).run))
+        .collect()
 }
 
 /// All runs of the families, in the control arm.

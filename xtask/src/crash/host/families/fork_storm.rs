@@ -1,7 +1,7 @@
 //! Tasks that are born faster than they die: a kernel stack of four pages each, tables, and a working set. The rate rises until
 //! a limit; whether the population settles below what memory holds depends on how long tasks live.
 
-use super::{DT, Workload};
+use super::{DT, Workload, demand};
 use crate::crash::host::machine::{Machine, Take};
 use mm::MigrateType;
 
@@ -21,7 +21,7 @@ impl ForkStorm {
         let working_set = 8 + machine.random.below(56);
         let life_s = machine.random.log_between(2.0, 30.0);
         // The population at the peak, as a share of what fits.
-        let pressure = machine.random.between(0.4, 1.8);
+        let pressure = demand(machine);
         let fits = machine.available() as f64 / (working_set as f64 + 6.0);
         ForkStorm {
             tasks: Vec::new(),

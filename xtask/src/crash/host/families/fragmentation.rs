@@ -11,6 +11,8 @@ pub struct Fragmentation {
     target: f64,
     fill_s: f64,
     leak_share: f64,
+    /// Share of the small blocks that can be moved.
+    movable: f64,
     large_order: usize,
     large_every_s: f64,
     large: Vec<u64>,
@@ -25,9 +27,10 @@ impl Fragmentation {
         Fragmentation {
             held: Vec::new(),
             frames: 0,
-            target: machine.available() as f64 * machine.random.between(0.5, 0.97),
-            fill_s: machine.random.log_between(2.0, 60.0),
-            leak_share: machine.random.between(0.0, 0.03),
+            target: machine.available() as f64 * machine.random.between(0.3, 0.85),
+            fill_s: machine.random.log_between(0.15, 3.0),
+            leak_share: machine.random.between(-0.03, 0.03).max(0.0),
+            movable: machine.random.between(0.2, 0.8),
             large_order: 4 + machine.random.below(5),
             large_every_s: machine.random.log_between(0.5, 6.0),
             large: Vec::new(),
@@ -40,12 +43,13 @@ impl Fragmentation {
 
     fn small(&mut self, machine: &mut Machine) -> bool {
         let order = [0, 0, 0, 0, 0, 1, 1, 2, 2, 3][machine.random.below(10)];
-        let kind = if machine.random.chance(0.6) { MigrateType::Movable } else { MigrateType::Unmovable };
+        let kind =
+            if machine.random.chance(self.movable) { MigrateType::Movable } else { MigrateType::Unmovable };
         match machine.take(order, kind, true) {
             Take::Got(id) => {
-                self.frames += 1 << order;
-                // What leaks is held, but never found again to be given back.
+                // What leaks is never found again: not to be given back, and not when the program counts what it holds.
                 if !machine.random.chance(self.leak_share) {
+                    self.frames += 1 << order;
                     self.held.push((id, 1 << order));
                 }
                 true

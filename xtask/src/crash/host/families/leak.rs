@@ -9,20 +9,18 @@ pub struct Leak {
     rate: f64,
     growth: f64,
     gusts: f64,
-    most: f64,
 }
 
 impl Leak {
     pub fn new(machine: &mut Machine) -> Self {
         let pages = Pages::new(machine);
         let available = machine.available() as f64;
-        let fill_s = machine.random.log_between(6.0, 150.0);
+        let fill_s = machine.random.log_between(8.0, 200.0);
         Leak {
             pages,
             rate: available / fill_s,
             growth: if machine.random.chance(0.3) { machine.random.between(0.005, 0.04) } else { 0.0 },
             gusts: machine.random.between(0.0, 0.8),
-            most: available * machine.random.between(0.5, 2.0),
         }
     }
 }
@@ -31,8 +29,7 @@ impl Workload for Leak {
     fn tick(&mut self, machine: &mut Machine) {
         let gust = 1.0 + self.gusts * machine.random.between(-1.0, 1.0);
         let n = machine.random.count(self.rate * DT * gust);
-        let room = (self.most - self.pages.count() as f64).max(0.0) as usize;
-        self.pages.grow(machine, n.min(room), MigrateType::Unmovable);
+        self.pages.grow(machine, n, MigrateType::Unmovable);
         self.rate *= 1.0 + self.growth * DT;
         // Ordinary work beside it.
         let churn = machine.random.count(250.0 * DT);

@@ -40,6 +40,16 @@ pub fn start(family: &str, index: u64, machine: &mut Machine) -> Box<dyn Workloa
     }
 }
 
+/// What a workload wants at its peak, as a share of what is there: what was meant to fit leaves room, as on machines that
+/// somebody sized; what was not does not.
+fn demand(machine: &mut Machine) -> f64 {
+    if machine.random.chance(0.5) {
+        machine.random.between(0.3, 0.85)
+    } else {
+        machine.random.between(1.05, 2.0)
+    }
+}
+
 /// Single pages held by a workload: grows, shrinks, churns.
 #[derive(Default)]
 pub struct Pages {

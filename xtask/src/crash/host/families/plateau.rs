@@ -23,7 +23,7 @@ impl Plateau {
         Plateau {
             pages: Pages { atomic: 0.0, ..pages },
             size: usable * machine.random.between(0.3, 0.85),
-            ramp_s: machine.random.log_between(0.3, 10.0),
+            ramp_s: machine.random.log_between(0.15, 3.0),
             saturating: machine.random.chance(0.5),
             age_s: 0.0,
             churn: machine.random.between(0.0, 3000.0),

@@ -1,7 +1,7 @@
 //! Recorded programs (`mem_malloc/wee_alloc`: gcc, ffmpeg, find, grep …), many copies at once on a small machine. A copy
 //! holds as many pages as its live bytes fill.
 
-use super::{DT, Pages, Workload};
+use super::{DT, Pages, Workload, demand};
 use crate::crash::data_folder;
 use crate::crash::host::machine::Machine;
 use std::io::Read;
@@ -55,7 +55,7 @@ impl Replay {
         let life_s = machine.random.log_between(4.0, 60.0);
         let most = 4 + machine.random.below(28);
         // What all copies would hold at their peaks together, as a share of what is there.
-        let pressure = machine.random.between(0.5, 2.0);
+        let pressure = demand(machine);
         let peak = pressure * machine.available() as f64 / most as f64;
         let rate = most as f64 / machine.random.log_between(2.0, 60.0);
         Replay { copies: Vec::new(), next: index as usize, rate, life_s, peak, most }

@@ -21,7 +21,7 @@ impl Sawtooth {
         // A heap's limit is set well below the memory.
         let high = usable * machine.random.between(0.25, 0.8);
         let low = high * machine.random.between(0.1, 0.8);
-        let period_s = machine.random.log_between(0.5, 10.0);
+        let period_s = machine.random.log_between(0.15, 3.0);
         Sawtooth {
             pages: Pages { atomic: 0.0, ..pages },
             low,

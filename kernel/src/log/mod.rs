@@ -3,6 +3,10 @@
 //! Output is polled and needs nothing but the port, so that it works from the first instruction to the last
 //! panic. Before [`init`] there is no log. Lines longer than [`LINE`] bytes are cut.
 
+mod ring;
+
+pub use ring::{keep_spares, register as register_shrinker, usage};
+
 use crate::sync::IrqMutex;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,30 +16,9 @@ use x86_64::instructions::port::Port;
 
 /// Longest line that the ring keeps.
 const LINE: usize = 200;
-/// Lines that the ring keeps.
-const LINES: usize = 512;
 
 /// COM1's registers.
 const COM1: u16 = 0x3f8;
-
-#[derive(Clone, Copy)]
-struct Entry {
-    nanos: u64,
-    level: u8,
-    len: u8,
-    text: [u8; LINE],
-}
-
-struct Ring {
-    entries: [Entry; LINES],
-    /// Lines ever written; the newest is at `(written - 1) % LINES`.
-    written: usize,
-}
-
-static RING: IrqMutex<Ring> = IrqMutex::new(Ring {
-    entries: [Entry { nanos: 0, level: 0, len: 0, text: [0; LINE] }; LINES],
-    written: 0,
-});
 
 /// One writer at a time, so that lines do not mix.
 static OUTPUT: IrqMutex<()> = IrqMutex::new(());
@@ -64,17 +47,9 @@ struct KernelLog;
 /// Keeps a line for `dmesg` that is not written to the terminal.
 pub fn note(arguments: fmt::Arguments<'_>) {
     let nanos = crate::arch::time::uptime_nanos();
-    let mut entry = Entry { nanos, level: Level::Info as u8, len: 0, text: [0; LINE] };
-    let _ = entry.write_fmt(arguments);
-    RING.lock().push(entry);
-}
-
-impl Ring {
-    fn push(&mut self, entry: Entry) {
-        let at = self.written % LINES;
-        self.entries[at] = entry;
-        self.written += 1;
-    }
+    let mut text = Text::default();
+    let _ = text.write_fmt(arguments);
+    ring::push(nanos, Level::Info as u8, &text.0);
 }
 
 impl log::Log for KernelLog {
@@ -87,35 +62,34 @@ impl log::Log for KernelLog {
             return;
         }
         let nanos = crate::arch::time::uptime_nanos();
-        let mut entry = Entry { nanos, level: record.level() as u8, len: 0, text: [0; LINE] };
-        let _ = write!(entry, "{}", record.args());
+        let mut text = Text::default();
+        let _ = write!(text, "{}", record.args());
         let _output = OUTPUT.lock();
-        let text = entry.text();
-        let _ = write!(Polled, "[{:5}.{:06}] {text}\r\n", nanos / 1_000_000_000, nanos / 1000 % 1_000_000);
-        RING.lock().push(entry);
+        let (seconds, micros) = (nanos / 1_000_000_000, nanos / 1000 % 1_000_000);
+        let _ = write!(Polled, "[{seconds:5}.{micros:06}] {}\r\n", whole_characters(&text.0));
+        ring::push(nanos, record.level() as u8, &text.0);
     }
 
     fn flush(&self) {}
 }
 
-impl Entry {
-    fn text(&self) -> &str {
-        let bytes = &self.text[..usize::from(self.len)];
-        match core::str::from_utf8(bytes) {
-            Ok(text) => text,
-            // A character cut in two at the end of the line.
-            Err(error) => core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
-        }
+/// A line while it is written, without the heap.
+#[derive(Default)]
+struct Text(heapless::Vec<u8, LINE>);
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let take = text.len().min(LINE - self.0.len());
+        let _ = self.0.extend_from_slice(&text.as_bytes()[..take]);
+        Ok(())
     }
 }
 
-impl Write for Entry {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let used = usize::from(self.len);
-        let take = text.len().min(LINE - used);
-        self.text[used..used + take].copy_from_slice(&text.as_bytes()[..take]);
-        self.len += take as u8;
-        Ok(())
+/// The text without a character that was cut in two at the end of the line.
+fn whole_characters(bytes: &[u8]) -> &str {
+    match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
     }
 }
 
@@ -135,21 +109,30 @@ pub fn set_level(level: &str) {
     }
 }
 
-/// The lines that the ring still holds, oldest first.
+/// The lines that the ring still holds, oldest first; when memory is too short for all, the newest.
 pub fn lines() -> Vec<Line> {
-    let mut lines = Vec::with_capacity(LINES);
-    let first = RING.lock().written.saturating_sub(LINES);
-    for index in first.. {
-        // The lock is taken per line: making a `String` allocates.
-        let entry = {
-            let ring = RING.lock();
-            if index >= ring.written {
-                break;
-            }
-            ring.entries[index % LINES]
-        };
+    // The ring's lock is taken per line: making a `String` allocates. So lines may come and go meanwhile.
+    let mut place = ring::Place::default();
+    let count = usage().0;
+    let mut lines = Vec::new();
+    let mut room = count;
+    while lines.try_reserve_exact(room).is_err() && room > 0 {
+        room /= 2;
+    }
+    for _ in 0..count - room {
+        place = ring::next(place).map_or(place, |(_, after)| after);
+    }
+    while let Some((entry, after)) = ring::next(place)
+        && lines.len() < room
+    {
+        place = after;
+        let mut text = String::new();
+        if text.try_reserve_exact(entry.text.len()).is_err() {
+            break;
+        }
+        text.push_str(whole_characters(&entry.text));
         let level = Level::iter().nth(usize::from(entry.level).saturating_sub(1)).unwrap_or(Level::Error);
-        lines.push(Line { nanos: entry.nanos, level, text: String::from(entry.text()) });
+        lines.push(Line { nanos: entry.nanos, level, text });
     }
     lines
 }
