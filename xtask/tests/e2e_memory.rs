@@ -266,7 +266,7 @@ fn injected_failures_are_survived_and_are_no_shortage() {
 #[test]
 fn prompts_are_reused_and_give_way() {
     let (mut guest, _) = boot(&Machine { memory: "512M".to_owned(), ..with_model() });
-    let mut ask = |guest: &mut Guest, question: &str| {
+    let ask = |guest: &mut Guest, question: &str| {
         let command = format!("slm query \"{question}\" --backend neural --max-tokens 8 --json");
         let reply = guest.json(&command, ANSWER).unwrap();
         let answer = reply["answer"].as_str().unwrap_or_default().to_owned();
