@@ -1,4 +1,5 @@
-//! A cache of files that reclaim can shrink: what a workload finds when it begins, and a family of its own.
+//! A cache of files that reclaim can shrink: what a workload finds when it begins, and a family of its own, drawn as the
+//! host's `cache-growth`.
 
 use super::level::Pieces;
 use super::random::Random;
@@ -80,7 +81,7 @@ impl Beside {
             base: room * random.between(0.1, 0.5),
             swing: room * random.between(0.0, 0.25),
             period: random.log_between(3.0, 40.0),
-            drift: if random.chance(0.5) { room / random.log_between(20.0, 150.0) } else { 0.0 },
+            drift: if random.chance(0.5) { room / random.log_between(30.0, 200.0) } else { 0.0 },
         }
     }
 

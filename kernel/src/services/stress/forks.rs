@@ -1,8 +1,8 @@
-//! Threads that come faster than they go. Whether the population settles below what memory holds depends on how long they
-//! live.
+//! Threads that come faster than they go, until as many come as go. Drawn as the host's `fork-storm`: the population settles at
+//! what fits, or would settle above it; the threads are fewer and larger than there.
 
 use super::random::Random;
-use super::{Run, STEP_NANOS};
+use super::{Run, STEP_NANOS, demand};
 use crate::arch::time::uptime_nanos;
 use crate::memory::vmalloc::Movable;
 use crate::memory::{OutOfMemory, STACK_SIZE};
@@ -29,8 +29,8 @@ impl Storm {
     fn drawn(random: &mut Random) -> Self {
         Self {
             working_set: (32 + random.below(224) as u64) * FRAME_SIZE,
-            life: random.log_between(3.0, 30.0),
-            pressure: random.between(0.4, 1.8),
+            life: random.log_between(2.0, 30.0),
+            pressure: demand(random),
             ramp: random.log_between(1.0, 40.0),
         }
     }

@@ -1,5 +1,5 @@
-//! Mixed orders: small blocks come and go, some that can be moved and some that cannot, a few stay for good, and now and then
-//! somebody needs a large block in one piece (a ring buffer, a DMA area), which there are fewer and fewer of.
+//! Mixed orders: small blocks come and go, some that can be moved and some that cannot, a few are never found again, and now
+//! and then somebody needs a large block in one piece (a ring buffer, a DMA area). Drawn as the host's `fragmentation`.
 
 use super::random::Random;
 use super::{Run, STEP_NANOS};
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use mm::{Block, FRAME_SIZE, MigrateType, PAGEBLOCK_ORDER};
 
 /// Orders of the small blocks, one as likely as another.
-const ORDERS: [usize; 10] = [0, 0, 0, 1, 1, 2, 2, 3, 3, 4];
+const ORDERS: [usize; 10] = [0, 0, 0, 0, 0, 1, 1, 2, 2, 3];
 
 /// An unmovable block that its holder's end frees.
 struct Unmovable {
@@ -22,10 +22,18 @@ struct Unmovable {
 
 impl Unmovable {
     fn new(order: usize) -> Result<Self, OutOfMemory> {
-        let block = shortage::alloc(order, MigrateType::Unmovable)?;
+        Ok(Self::of(shortage::alloc(order, MigrateType::Unmovable)?))
+    }
+
+    /// One that does not wait for memory.
+    fn now(order: usize) -> Option<Self> {
+        frames::alloc(order, MigrateType::Unmovable).ok().map(Self::of)
+    }
+
+    fn of(block: Block) -> Self {
         let holder = tasks::current();
         holder.hold(block.bytes());
-        Ok(Self { block, holder })
+        Self { block, holder }
     }
 }
 
@@ -60,41 +68,72 @@ impl Small {
     }
 }
 
+/// Blocks in a part of [`Blocks`].
+const PART: usize = 64;
+
+/// Many small blocks, listed in parts: a list in one piece would be a large block itself, of which there may be none.
+#[derive(Default)]
+struct Blocks(Vec<Vec<Small>>);
+
+impl Blocks {
+    fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| (self.0.len() - 1) * PART + last.len())
+    }
+
+    fn push(&mut self, one: Small) {
+        if self.0.last().is_none_or(|last| last.len() == PART) {
+            self.0.push(Vec::with_capacity(PART));
+        }
+        if let Some(last) = self.0.last_mut() {
+            last.push(one);
+        }
+    }
+
+    /// Takes one out; the last one gets its place.
+    fn take(&mut self, at: usize) -> Option<Small> {
+        let part = self.0.last_mut()?;
+        let last = part.pop()?;
+        if part.is_empty() {
+            self.0.pop();
+        }
+        match self.0.get_mut(at / PART).and_then(|part| part.get_mut(at % PART)) {
+            Some(place) => Some(core::mem::replace(place, last)),
+            None => Some(last),
+        }
+    }
+}
+
 struct Mix {
     /// Bytes that it works towards.
     target: f64,
     /// Seconds until it is there.
     fill: f64,
-    /// The part of it that is given back and taken again, and the seconds that this takes. What is given back lies
-    /// here and there.
-    swing: f64,
-    period: f64,
     /// Share of the small blocks that may be moved.
     movable: f64,
     /// Share of the small blocks that are given back in a second.
     churn: f64,
-    /// Share of them that never are.
-    kept: f64,
+    /// Share of them that leak: they are never given back, nor counted among what the workload holds.
+    leaked: f64,
     large_order: usize,
     large_seconds: f64,
     /// Large blocks that are held at once.
     large_most: usize,
+    /// Share of the requests for large blocks that do not wait, and may be refused.
+    atomic: f64,
 }
 
 impl Mix {
     fn drawn(room: f64, random: &mut Random) -> Self {
         Self {
-            target: room * random.between(0.6, 0.97),
-            fill: random.log_between(4.0, 40.0),
-            swing: random.between(0.0, 0.6),
-            period: random.log_between(8.0, 40.0),
-            // Drivers' buffers, or mostly the pages of programs.
-            movable: if random.chance(0.5) { random.between(0.0, 0.1) } else { random.between(0.3, 0.8) },
-            churn: random.between(0.05, 0.3),
-            kept: random.between(0.0, 0.03),
-            large_order: 5 + random.below(5),
+            target: room * random.between(0.3, 0.85),
+            fill: random.log_between(0.15, 3.0),
+            movable: random.between(0.2, 0.8),
+            churn: 0.5,
+            leaked: random.between(-0.03, 0.03).max(0.0),
+            large_order: 4 + random.below(5),
             large_seconds: random.log_between(0.5, 6.0),
             large_most: if random.chance(0.4) { 8 } else { 0 },
+            atomic: random.between(-0.5, 0.5).max(0.0),
         }
     }
 }
@@ -104,48 +143,50 @@ pub(super) fn fragments(run: &Arc<Run>, seed: Option<Random>) -> Result<(), OutO
     let plain = Mix {
         target: room * 0.8,
         fill: 30.0,
-        swing: 0.0,
-        period: 1.0,
         movable: 0.0,
         churn: 0.2,
-        kept: 0.01,
+        leaked: 0.01,
         large_order: PAGEBLOCK_ORDER,
         large_seconds: 0.25,
         large_most: 8,
+        atomic: 0.0,
     };
     let mut random = seed.clone().unwrap_or_else(|| Random::new(uptime_nanos()));
     let mix = if seed.is_some() { Mix::drawn(room, &mut random) } else { plain };
-    let (mut small, mut kept, mut large) = (Vec::<Small>::new(), Vec::<Small>::new(), Vec::new());
-    let (mut bytes, mut pace) = (0, run.pace());
+    let (mut small, mut leaked, mut large) = (Blocks::default(), Blocks::default(), Vec::new());
+    let (mut bytes, mut lost, mut pace) = (0, 0, run.pace());
     let mut next_large = random.between(0.0, 3.0);
     while run.goes_on() {
         let tick = pace.tick();
-        let after = (tick.seconds - mix.fill).max(0.0) / mix.period;
-        let ebb = mix.swing * (0.5 - 0.5 * libm::cos(core::f64::consts::TAU * after));
-        let target = mix.target * (tick.seconds / mix.fill).min(1.0) * (1.0 - ebb);
+        let target = mix.target * (tick.seconds / mix.fill).min(1.0);
         let churned = random.count(small.len() as f64 * mix.churn * tick.step);
-        for turn in 0..small.len() {
-            if turn >= churned && bytes as f64 <= target {
-                break;
-            }
-            let one = small.swap_remove(random.below(small.len()));
-            bytes -= one.bytes;
+        for _ in 0..churned.min(small.len()) {
+            let one = small.take(random.below(small.len()));
+            bytes -= one.map_or(0, |one| one.bytes);
         }
         // Looked at for each block: finding one may take long when memory is short.
         while (bytes as f64) < target && run.goes_on() {
             let order = ORDERS[random.below(ORDERS.len())];
             let one = Small::new(random.chance(mix.movable), order).map_err(|error| run.refused(error))?;
-            bytes += one.bytes;
-            if random.chance(mix.kept) { kept.push(one) } else { small.push(one) }
+            if random.chance(mix.leaked) {
+                lost += one.bytes;
+                leaked.push(one);
+            } else {
+                bytes += one.bytes;
+                small.push(one);
+            }
         }
         if tick.seconds >= next_large && run.goes_on() {
             next_large = tick.seconds + mix.large_seconds;
-            large.push(Unmovable::new(mix.large_order).map_err(|error| run.refused(error))?);
+            large.extend(match random.chance(mix.atomic) {
+                true => Unmovable::now(mix.large_order),
+                false => Some(Unmovable::new(mix.large_order).map_err(|error| run.refused(error))?),
+            });
             if large.len() > mix.large_most {
                 large.remove(0);
             }
         }
-        run.holds(bytes + large.iter().map(|one| one.block.bytes()).sum::<u64>());
+        run.holds(bytes + lost + large.iter().map(|one| one.block.bytes()).sum::<u64>());
         tasks::sleep_nanos(STEP_NANOS);
     }
     Ok(())

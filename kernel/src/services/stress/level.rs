@@ -42,7 +42,8 @@ impl Pieces {
     }
 
     fn grow(&mut self, run: &Run) -> Result<(), OutOfMemory> {
-        let mut piece = Movable::new(PIECE).map_err(|error| run.refused(error))?;
+        let listed = self.0.try_reserve(1).map_err(|_| OutOfMemory { bytes: PIECE });
+        let mut piece = listed.and_then(|()| Movable::new(PIECE)).map_err(|error| run.refused(error))?;
         piece.as_mut_slice().iter_mut().step_by(4096).for_each(|byte| *byte = 1);
         self.0.push(piece);
         run.holds(self.bytes());

@@ -3,9 +3,9 @@
 //! Each runs in a thread that may be ended when memory runs out, and gives everything back when it ends. Sizes are shares
 //! of the memory that is available at the start, so that a run takes as long on a small machine as on a large one.
 //!
-//! With a seed every parameter is drawn from it, from about the distributions of the simulated machines of
-//! `cargo xtask eval crash` (`xtask/src/crash/host/families`): the same seed is the same workload, whoever acts on memory
-//! meanwhile. Whether memory runs out is what the machine makes of it. Without a seed a family has its typical course.
+//! With a seed every parameter is drawn from it, family by family from the distributions of the simulated machines of
+//! `cargo xtask eval crash` (the host's, `xtask/src/crash/host/families`): the same seed is the same workload, whoever acts
+//! on memory meanwhile. Whether memory runs out is what the machine makes of it. Without a seed a family has its typical course.
 
 mod burst;
 mod cache;
@@ -56,10 +56,10 @@ type Body = fn(&Arc<Run>, Option<Random>) -> Result<(), OutOfMemory>;
 
 const FAMILIES: &[(&str, &str, Body)] = &[
     ("leak", "Takes memory at a steady pace and never gives it back.", leak::leak),
-    ("forks", "Starts threads that hold memory, ever faster.", forks::forks),
+    ("forks", "Starts threads that hold memory, ever faster, up to a rate.", forks::forks),
     ("cache", "Fills a cache that reclaim can shrink.", cache::cache),
-    ("fragments", "Scatters unmovable blocks, then asks for large ones.", fragments::fragments),
-    ("burst", "Batch jobs of random size, some of which do not fit.", burst::burst),
+    ("fragments", "Scatters small blocks, and asks for large ones.", fragments::fragments),
+    ("burst", "Batch jobs that arrive in bursts, more than fit or not.", burst::burst),
     ("sawtooth", "Grows to two thirds and gives everything back, again and again.", sawtooth::sawtooth),
     ("plateau", "Grows to seven eighths and stays there.", plateau::plateau),
 ];
@@ -167,6 +167,11 @@ pub fn run(
     };
     cache::clear();
     outcome
+}
+
+/// What a workload wants at its peak, as a share of what is there: what was meant to fit leaves room, what was not does not.
+fn demand(random: &mut Random) -> f64 {
+    if random.chance(0.5) { random.between(0.3, 0.85) } else { random.between(1.05, 2.0) }
 }
 
 /// The family is part of the seed: two families do not draw the same numbers.
