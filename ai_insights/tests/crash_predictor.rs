@@ -1,7 +1,7 @@
 //! The predictor keeps its promises on any input; each rule of the guard is broken on purpose.
 
 use ai_insights::crash_predictor::{
-    Action, Assessment, Decision, Done, Guard, Mode, Outcome, Predictor, Risk, Sample, Why,
+    Action, Assessment, Decision, Done, Guard, HOLD_NS, Interval, Mode, Outcome, Predictor, Risk, Sample, Why,
 };
 use proptest::prelude::*;
 
@@ -45,7 +45,8 @@ fn validity_nonsense_is_never_applied() {
     let stale = Sample { t_ns: 60 * SECOND, ..sample };
     assert_eq!(guard.decide(&assessment, &stale, 0.5, 0), Decision::Nothing(Why::Calm));
     assert_eq!(guard.score().invalid, 5);
-    // Nothing to reclaim, nothing scattered: no action is in the allowed set.
+    // Nothing to reclaim, nothing scattered, holding not allowed: no action is in the allowed set.
+    guard.set_holding(false);
     let futile = Sample { reclaimable_pages: 0, ..sample };
     assert_eq!(guard.decide(&assessment, &futile, 0.5, 0), Decision::Nothing(Why::Futile));
 }
@@ -102,7 +103,7 @@ fn score_every_decision_is_counted_and_a_dry_run_does_nothing() {
 }
 
 #[test]
-fn it_reclaims_first_and_then_compacts() {
+fn it_reclaims_first_then_compacts_and_then_holds_growth_back() {
     let mut guard = guard(Mode::On);
     let mut actions = Vec::new();
     for tick in 10u64..60 {
@@ -113,9 +114,138 @@ fn it_reclaims_first_and_then_compacts() {
         }
     }
     assert!(
-        matches!(actions[..], [Action::Reclaim { .. }, Action::Compact, Action::Reclaim { .. }, ..]),
+        matches!(
+            actions[..],
+            [Action::Reclaim { .. }, Action::Compact, Action::HoldBack, Action::Reclaim { .. }, ..]
+        ),
         "{actions:?}"
     );
+}
+
+/// Danger with nothing to reclaim or compact: only holding helps.
+fn only_holding(t_ns: u64) -> (Sample, Assessment) {
+    let (sample, assessment) = danger(t_ns);
+    (Sample { reclaimable_pages: 0, ..sample }, assessment)
+}
+
+/// Samples in the first seconds of which there is danger, and none after; when a hold was begun or renewed.
+fn held(guard: &mut Guard, seconds: u64, alarm: u64, free_pages: impl Fn(u64) -> u64) -> Vec<u64> {
+    let mut times = Vec::new();
+    for tick in 10..10 + seconds * 10 {
+        let (mut sample, mut assessment) = only_holding(tick * TICK);
+        sample.free_pages = free_pages(tick);
+        if tick >= 10 + alarm * 10 {
+            assessment.probability = 0.01;
+        }
+        if let Decision::Act(action) = guard.decide(&assessment, &sample, 0.5, 0) {
+            assert_eq!(action, Action::HoldBack);
+            times.push(sample.t_ns);
+            guard.done(Done { t_ns: sample.t_ns, pages: 0 });
+        }
+    }
+    times
+}
+
+#[test]
+fn a_hold_outlasts_its_alarm_but_not_a_minute() {
+    let mut guard = guard(Mode::On);
+    let times = held(&mut guard, 100, 1, |_| 4_000);
+    let last = times.last().unwrap() + HOLD_NS;
+    assert!((50 * SECOND..=60 * SECOND).contains(&(last - times[0])), "{times:?}");
+    assert!(times.windows(2).all(|w| (1_500_000_000..HOLD_NS).contains(&(w[1] - w[0]))), "{times:?}");
+    let score = guard.score();
+    assert_eq!((score.holds, score.renewals, score.actions), (1, times.len() as u64 - 1, times.len() as u64));
+    assert!(!guard.holds());
+}
+
+#[test]
+fn after_a_minute_it_lets_go_and_cools_down_even_if_the_danger_goes_on() {
+    let mut guard = guard(Mode::On);
+    let times = held(&mut guard, 80, 80, |_| 4_000);
+    assert_eq!(guard.score().holds, 2);
+    let gap = times.windows(2).map(|w| w[1] - w[0]).max().unwrap();
+    assert!(gap >= HOLD_NS + 1_500_000_000, "{times:?}");
+}
+
+#[test]
+fn a_hold_is_not_renewed_once_memory_is_back() {
+    // A fiftieth of 65,536 pages, less one, is not enough.
+    let mut first = guard(Mode::On);
+    assert!(held(&mut first, 10, 1, |tick| if tick < 15 { 4_000 } else { 5_309 }).len() > 1);
+    let mut second = guard(Mode::On);
+    assert_eq!(held(&mut second, 10, 1, |tick| if tick < 15 { 4_000 } else { 5_310 }).len(), 1);
+    assert!(!second.holds());
+}
+
+#[test]
+fn a_fall_that_a_hold_broke_is_held_again_without_an_alarm_for_half_a_minute() {
+    for (later, seconds_left, expected) in [(20, 50.0, true), (31, 50.0, false), (20, 70.0, false)] {
+        let mut guard = guard(Mode::On);
+        // Held at 4,000 pages; then they come back.
+        assert_eq!(held(&mut guard, 3, 1, |tick| if tick < 15 { 4_000 } else { 6_000 }).len(), 1);
+        let (mut sample, mut assessment) = only_holding((2 + later) * SECOND);
+        assessment.probability = 0.01;
+        assessment.seconds_to_oom =
+            Some(Interval { low: seconds_left, mid: seconds_left, high: seconds_left });
+        assert_eq!(guard.decide(&assessment, &sample, 0.5, 0), Decision::Nothing(Why::Calm), "not below it");
+        sample.free_pages = 3_999;
+        let again = guard.decide(&assessment, &sample, 0.5, 0) == Decision::Act(Action::HoldBack);
+        assert_eq!(again, expected, "{later} s later, {seconds_left} s left");
+    }
+}
+
+#[test]
+fn with_little_time_left_it_holds_before_it_reclaims() {
+    let mut guard = guard(Mode::On);
+    let mut actions = Vec::new();
+    for tick in 10u64..40 {
+        let (sample, mut assessment) = danger(tick * TICK);
+        assessment.seconds_to_oom = Some(Interval { low: 4.0, mid: 9.9, high: 15.0 });
+        if let Decision::Act(action) = guard.decide(&assessment, &sample, 0.5, 0) {
+            actions.push(action);
+        }
+    }
+    assert!(matches!(actions[..], [Action::HoldBack, Action::Reclaim { .. }]), "{actions:?}");
+}
+
+#[test]
+fn validity_and_budget_no_hold_is_begun_or_renewed_by_an_assessment_that_is_not_used() {
+    let mut guard = guard(Mode::On);
+    let (sample, assessment) = only_holding(SECOND);
+    let low = Sample { free_pages: 100, ..sample };
+    let wrong = Assessment { probability: f32::NAN, ..assessment };
+    // The classic rule sees danger, and has nothing that it could do.
+    assert_eq!(guard.decide(&wrong, &low, 0.5, 0), Decision::Nothing(Why::Futile));
+    assert_eq!(guard.decide(&assessment, &low, 0.5, 1_001), Decision::Nothing(Why::Futile));
+    assert_eq!(guard.decide(&assessment, &sample, 0.5, 0), Decision::Act(Action::HoldBack));
+    for tick in 11..200 {
+        let (sample, assessment) = only_holding(tick * TICK);
+        assert_eq!(guard.decide(&assessment, &sample, 0.5, 1_001), Decision::Nothing(Why::Calm));
+    }
+    assert_eq!((guard.score().holds, guard.score().renewals, guard.holds()), (1, 0, false));
+}
+
+#[test]
+fn watchdog_a_hold_that_more_refusals_follow_is_worse_and_three_end_it() {
+    let mut guard = guard(Mode::On);
+    let mut failures = 0;
+    for tick in 10u64..200 {
+        let (mut sample, assessment) = only_holding(tick * TICK);
+        failures += guard.score().actions * tick;
+        sample.failures = failures;
+        guard.decide(&assessment, &sample, 0.5, 0);
+    }
+    let score = guard.score();
+    assert_eq!((score.holds, score.renewals, score.worse, score.watchdog), (1, 2, 3, 1));
+    assert_eq!((guard.mode(), guard.holds()), (Mode::Classic, false));
+}
+
+#[test]
+fn score_a_dry_run_holds_nothing() {
+    let mut guard = guard(Mode::DryRun);
+    let (sample, assessment) = only_holding(SECOND);
+    assert_eq!(guard.decide(&assessment, &sample, 0.5, 0), Decision::WouldAct(Action::HoldBack));
+    assert_eq!((guard.score().holds, guard.score().would_act, guard.holds()), (0, 1, false));
 }
 
 /// A leak of this many pages a tick out of 65,536, until nothing is left; then the OOM.

@@ -8,9 +8,14 @@
 //!    guard hands control back to the classic rule by itself and says so.
 //! 5. **Score**: every decision is counted, every action has an outcome.
 //!
-//! The classic rule is Linux's low watermark: act when free pages are below 5/4 of the reserve.
+//! What is done, in turn: reclaim, compact, hold growth back. The first two make room for large blocks and for those that
+//! cannot wait, but they do not raise the headroom, of which reclaimable pages are part already; only slower growth helps
+//! there. When less than 10 s are left, holding comes first. How long growth is held is [`hold`](super::hold)'s rule.
+//!
+//! The classic rule is Linux's low watermark: act when free pages are below 5/4 of the reserve. It never holds growth back.
 
 use super::assessment::Assessment;
+use super::hold::{Broken, Hold};
 use super::sample::Sample;
 
 /// The shortest cooldown.
@@ -19,6 +24,10 @@ pub const MIN_COOLDOWN_NS: u64 = 1_500_000_000;
 const PATIENCE: u8 = 3;
 /// An assessment older than this is stale.
 const STALE_NS: u64 = 1_000_000_000;
+/// The turn of actions goes on where it was for so long; after that it begins anew.
+const TURN_NS: u64 = 10_000_000_000;
+/// With less time than this left, growth is held back first.
+const SOON_S: f32 = 10.0;
 
 /// Who acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +64,9 @@ pub enum Action {
     },
     /// Compact.
     Compact,
+    /// Hold growth back for [`HOLD_NS`](super::HOLD_NS), or go on doing so: tasks that agreed to be ended are given
+    /// memory slowly.
+    HoldBack,
 }
 
 /// Why nothing is done.
@@ -66,7 +78,7 @@ pub enum Why {
     Off,
     /// The last action was too recently.
     Cooldown,
-    /// Nothing to reclaim, and nothing to compact.
+    /// Nothing to reclaim, nothing to compact, and growth is held back already or must not be.
     Futile,
 }
 
@@ -95,12 +107,16 @@ pub struct Done {
 pub struct GuardScore {
     /// Calls.
     pub decisions: u64,
-    /// Actions, reclaim and compaction.
+    /// Actions: reclaims, compactions, holds and their renewals.
     pub actions: u64,
     /// Reclaims among them.
     pub reclaims: u64,
     /// Compactions among them.
     pub compactions: u64,
+    /// Holds begun.
+    pub holds: u64,
+    /// Holds made longer.
+    pub renewals: u64,
     /// Pages freed or moved.
     pub pages: u64,
     /// Actions that a dry run would have taken.
@@ -137,6 +153,9 @@ pub struct Guard {
     cooldown_ns: u64,
     budget_ns: u64,
     last_action: Option<(u64, Action)>,
+    holding: bool,
+    hold: Option<Hold>,
+    broken: Option<Broken>,
     judged: Option<Before>,
     /// Counters about one cooldown ago.
     earlier: Option<Sample>,
@@ -153,6 +172,9 @@ impl Guard {
             cooldown_ns: MIN_COOLDOWN_NS,
             budget_ns,
             last_action: None,
+            holding: true,
+            hold: None,
+            broken: None,
             judged: None,
             earlier: None,
             earlier_next: None,
@@ -162,6 +184,8 @@ impl Guard {
                 actions: 0,
                 reclaims: 0,
                 compactions: 0,
+                holds: 0,
+                renewals: 0,
                 pages: 0,
                 would_act: 0,
                 cooled: 0,
@@ -184,6 +208,19 @@ impl Guard {
         self.mode = mode;
         self.worse_in_a_row = 0;
         self.judged = None;
+        (self.hold, self.broken) = (None, None);
+    }
+
+    /// Whether growth may be held back; it may, unless this says otherwise. A hold in force is not renewed then.
+    pub fn set_holding(&mut self, holding: bool) {
+        self.holding = holding;
+        self.hold = self.hold.filter(|_| holding);
+        self.broken = self.broken.filter(|_| holding);
+    }
+
+    /// Whether a hold of the guard's is in force, as far as it knows: one that is over lets go step by step.
+    pub fn holds(&self) -> bool {
+        self.hold.is_some()
     }
 
     /// Sets the cooldown; what is shorter than [`MIN_COOLDOWN_NS`] becomes that.
@@ -205,11 +242,15 @@ impl Guard {
         self.score.invalid += u64::from(!valid);
         self.score.over_budget += u64::from(!in_time);
         let learned = valid && in_time && self.mode != Mode::Classic;
+        self.let_go(now);
+        let relapse = self.hold.is_none() && self.broken.is_some_and(|broken| broken.is_back(a, now));
+        let renew = learned && (relapse || self.hold.is_some_and(|hold| hold.is_due(now)));
         let danger = if learned { a.probability >= threshold } else { below_low_watermark(now) };
-        if !danger {
+        if !danger && !renew {
             return Decision::Nothing(Why::Calm);
         }
-        let Some(action) = self.choose(a, now) else { return Decision::Nothing(Why::Futile) };
+        let action = if renew { Some(Action::HoldBack) } else { self.choose(a, now, learned) };
+        let Some(action) = action else { return Decision::Nothing(Why::Futile) };
         if self.last_action.is_some_and(|(t_ns, _)| now.t_ns < t_ns.saturating_add(self.cooldown_ns)) {
             self.score.cooled += 1;
             return Decision::Nothing(Why::Cooldown);
@@ -236,21 +277,37 @@ impl Guard {
         self.score
     }
 
-    /// Reclaim first, then compact, then in turn; only what can do something.
-    fn choose(&self, a: &Assessment, now: &Sample) -> Option<Action> {
+    /// Reclaim, compact, hold back, in turn; only what can do something.
+    fn choose(&self, a: &Assessment, now: &Sample, learned: bool) -> Option<Action> {
+        // The classic rule knows of no growth, so it holds none back.
+        let hold = (learned && self.holding && self.hold.is_none()).then_some(Action::HoldBack);
+        let soon = a.seconds_to_oom.is_some_and(|s| s.mid < SOON_S);
+        if soon && hold.is_some() {
+            return hold;
+        }
         let reclaim = (now.reclaimable_pages > 0).then(|| {
             // Enough to double the time that is left, an eighth of the memory at most.
             let least = now.total_pages / 64;
             let most = (now.total_pages / 8).max(1);
-            let soon = a.seconds_to_oom.is_some_and(|s| s.mid < 10.0);
             let wanted = if soon { most } else { now.free_pages.clamp(least.min(most), most) };
             Action::Reclaim { pages: wanted.max(1).min(now.reclaimable_pages) }
         });
         let scattered = now.fragmentation > 0 || now.largest_free_order < 9;
         let compact = (scattered && now.free_pages > 0).then_some(Action::Compact);
-        match self.last_action {
-            Some((_, Action::Reclaim { .. })) => compact.or(reclaim),
-            _ => reclaim.or(compact),
+        match self.last_action.filter(|(t_ns, _)| now.t_ns < t_ns.saturating_add(TURN_NS)) {
+            Some((_, Action::Reclaim { .. })) => compact.or(hold).or(reclaim),
+            Some((_, Action::Compact)) => hold.or(reclaim).or(compact),
+            Some((_, Action::HoldBack)) | None => reclaim.or(compact).or(hold),
+        }
+    }
+
+    /// Forgets a hold that is over. The cooldown counts from its end when its time was up.
+    fn let_go(&mut self, now: &Sample) {
+        let Some(hold) = self.hold.filter(|hold| hold.is_over(now)) else { return };
+        self.hold = None;
+        self.broken = hold.broken(now);
+        if let Some((t_ns, _)) = &mut self.last_action {
+            *t_ns = (*t_ns).max(hold.until_ns().min(now.t_ns));
         }
     }
 
@@ -259,6 +316,16 @@ impl Guard {
         match action {
             Action::Reclaim { .. } => self.score.reclaims += 1,
             Action::Compact => self.score.compactions += 1,
+            Action::HoldBack => match &mut self.hold {
+                Some(hold) => {
+                    hold.renew(now);
+                    self.score.renewals += 1;
+                }
+                None => {
+                    self.hold = Some(Hold::begin(now));
+                    self.score.holds += 1;
+                }
+            },
         }
         let earlier = self.earlier.unwrap_or(*now);
         self.judged = Some(Before {
@@ -291,6 +358,7 @@ impl Guard {
         if self.worse_in_a_row >= PATIENCE && self.mode == Mode::On {
             self.mode = Mode::Classic;
             self.worse_in_a_row = 0;
+            (self.hold, self.broken) = (None, None);
             self.score.watchdog += 1;
         }
     }

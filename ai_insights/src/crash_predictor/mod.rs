@@ -34,6 +34,7 @@ mod assessment;
 mod coefficients;
 mod features;
 mod guard;
+mod hold;
 mod model;
 mod sample;
 mod score;
@@ -43,6 +44,7 @@ pub use assessment::{Assessment, FACTORS, Factor, Interval, Risk, ThresholdError
 pub use coefficients::FITTED;
 pub use features::{CALM, FEATURES, Features, NAMES, SIGN};
 pub use guard::{Action, Decision, Done, Guard, GuardScore, Mode, Why};
+pub use hold::HOLD_NS;
 pub use model::{Coefficients, DEPTH, LEAVES, Model, Tree};
 pub use sample::Sample;
 pub use score::{Outcome, RECORDS, Record, Resolved, Score};

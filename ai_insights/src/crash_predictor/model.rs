@@ -47,7 +47,7 @@ impl Tree {
 /// What the offline fit found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficients {
-    /// Log-odds before the first tree.
+    /// Log-odds before the first tree, and where the trees draw the boundary: the log-odds of [`threshold`](Self::threshold).
     pub bias: f32,
     /// The trees.
     pub trees: &'static [Tree],
@@ -101,14 +101,17 @@ impl Model {
 
     /// Probability for these log-odds, as corrected by what was learned.
     pub fn probability(&self, log_odds: f32) -> f32 {
-        sigmoid(self.scale * log_odds + self.shift)
+        // Scaled around the boundary between alarm and none: quiet times may sharpen the answers on both sides of it, but not move it.
+        let boundary = self.fit.bias;
+        sigmoid(boundary + self.scale * (log_odds - boundary) + self.shift)
     }
 
     /// Learns from a prediction that is resolved: `happened` says whether memory ran out within the horizon.
     pub fn learn(&mut self, log_odds: f32, happened: bool) {
         let error = f32::from(u8::from(happened)) - self.probability(log_odds);
         self.shift = (self.shift * (1.0 - FADE) + RATE * error).clamp(SHIFT.0, SHIFT.1);
-        let scale = self.scale + FADE * (1.0 - self.scale) + RATE * error * log_odds / LIMIT;
+        let scale =
+            self.scale + FADE * (1.0 - self.scale) + RATE * error * (log_odds - self.fit.bias) / LIMIT;
         self.scale = scale.clamp(SCALE.0, SCALE.1);
         self.learned += 1;
     }

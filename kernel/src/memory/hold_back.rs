@@ -4,8 +4,8 @@
 //!
 //! Who has to wait sleeps, and can be ended meanwhile. The kernel's own threads never wait here, nor does a request that
 //! cannot wait, and nobody is kept from freeing. A hold is no stall in the sense of PSI: nobody looks for memory, there is
-//! some. It ends when memory is back. When its time is over and nobody renews it by a new [`hold`], it lets go step by step:
-//! a program that grows on does so faster and faster, but slowly enough to be foreseen again, and one that had nearly all
+//! some. When memory is back, or its time is over and nobody renews it by a new [`hold`], it lets go step by step
+//! (programs that come and go give memory back all the time, and would be at full speed again after a moment): a program that grows on does so faster and faster, but slowly enough to be foreseen again, and one that had nearly all
 //! it wanted is no longer kept from it.
 
 use super::{frames, shortage};
@@ -21,7 +21,7 @@ const PART: u64 = 60;
 /// After its time a hold allows twice as much with each of these steps, until it would allow more than `LOOSEST`.
 const EASE_NANOS: u64 = 3_000_000_000;
 const LOOSEST: u64 = 4;
-/// A hold ends when this part of all memory has come back.
+/// A hold begins to let go when this part of all memory has come back.
 const RECOVERED_PART: u64 = 50;
 /// What is available is looked at this often.
 const LOOK_NANOS: u64 = 20_000_000;
@@ -37,7 +37,7 @@ static WAITING: AtomicU32 = AtomicU32::new(0);
 struct Hold {
     /// When it begins to let go.
     until: u64,
-    /// Pages available at which it ends.
+    /// Pages available at which it begins to let go.
     enough: u64,
     /// When `allowed` was last filled.
     looked: u64,
@@ -48,7 +48,7 @@ struct Hold {
 /// What holding back has done.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    /// Whether a hold is in force.
+    /// Whether a hold is in force; one that lets go is not.
     pub in_force: bool,
     /// Tasks that wait now.
     pub waiting: u32,
@@ -63,8 +63,8 @@ pub fn hold(duration: Duration) -> bool {
     let now = uptime_nanos();
     let available = available();
     let mut hold = HOLD.lock();
-    // One whose time is over, which nobody has noticed for lack of requests, is a new one.
-    let began = !IN_FORCE.swap(true, Ordering::AcqRel) || hold.part(now).is_none();
+    // One that lets go already, or whose end nobody has noticed for lack of requests, begins anew.
+    let began = !IN_FORCE.swap(true, Ordering::AcqRel) || !hold.is_tight(now);
     hold.until = now.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     if began {
         hold.enough = available + frames::stats().total_frames / RECOVERED_PART;
@@ -82,7 +82,7 @@ pub fn release() {
 /// The state and the totals.
 pub fn state() -> Held {
     Held {
-        in_force: IN_FORCE.load(Ordering::Acquire) && HOLD.lock().part(uptime_nanos()).is_some(),
+        in_force: IN_FORCE.load(Ordering::Acquire) && HOLD.lock().is_tight(uptime_nanos()),
         waiting: WAITING.load(Ordering::Relaxed),
         holds: HOLDS.load(Ordering::Relaxed),
         time: Duration::from_nanos(HELD_NANOS.load(Ordering::Relaxed)),
@@ -119,8 +119,10 @@ fn may_take(pages: u64) -> bool {
     if !IN_FORCE.load(Ordering::Acquire) {
         return true;
     }
-    let Some(part) = hold.part(now).filter(|_| available.is_none_or(|available| available < hold.enough))
-    else {
+    if available.is_some_and(|available| available >= hold.enough) {
+        hold.until = hold.until.min(now);
+    }
+    let Some(part) = hold.part(now) else {
         IN_FORCE.store(false, Ordering::Release);
         return true;
     };
@@ -135,6 +137,11 @@ fn may_take(pages: u64) -> bool {
 }
 
 impl Hold {
+    /// In force, and not letting go.
+    fn is_tight(&self, now: u64) -> bool {
+        now < self.until
+    }
+
     /// In a second this part of what is available may be taken now; `None` when the hold is over.
     fn part(&self, now: u64) -> Option<u64> {
         let steps = match now.checked_sub(self.until) {

@@ -5,7 +5,9 @@ use crate::arch::time::uptime_nanos;
 use crate::memory::{compaction, frames, hold_back, shortage};
 use crate::sync::IrqMutex;
 use crate::tasks::{self, SpawnError, WaitQueue};
-use ai_insights::crash_predictor::{Action, Decision, Done, Guard, Mode, Predictor, Sample, ThresholdError};
+use ai_insights::crash_predictor::{
+    Action, Decision, Done, Guard, HOLD_NS, Mode, Predictor, Sample, ThresholdError,
+};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -158,15 +160,33 @@ fn assess(sample: &Sample) {
         *count += 1;
     }
     let threshold = state_ref.predictor.threshold();
-    if let Decision::Act(action) = state_ref.guard.decide(&assessment, sample, threshold, took) {
-        state_ref.action = Some(action);
+    let mode = state_ref.guard.mode();
+    let decision = state_ref.guard.decide(&assessment, sample, threshold, took);
+    let lost = mode == Mode::On && state_ref.guard.mode() != Mode::On;
+    if let Decision::Act(action) = decision {
         state_ref.predictor.acted();
-        drop(state);
-        ACT.wake_one();
+        // A hold takes no time, and must not wait for a compaction that goes on.
+        if action != Action::HoldBack {
+            state_ref.action = Some(action);
+        }
+    }
+    drop(state);
+    if lost {
+        // The watchdog took control away; growth is not held on its behalf any longer.
+        hold_back::release();
+    }
+    match decision {
+        Decision::Act(Action::HoldBack) => {
+            hold_back::hold(Duration::from_nanos(HOLD_NS));
+        }
+        Decision::Act(_) => {
+            ACT.wake_one();
+        }
+        _ => {}
     }
 }
 
-/// Does what was decided, one thing after the other.
+/// Does what was decided, one thing after the other; holds are begun where they are decided.
 fn act() {
     loop {
         let mut action = None;
@@ -177,7 +197,7 @@ fn act() {
         let pages = match action {
             Some(Action::Reclaim { pages }) => shortage::reclaim(pages * FRAME_SIZE).freed / FRAME_SIZE,
             Some(Action::Compact) => compaction::run(Goal::Order(PAGEBLOCK_ORDER)).moved,
-            None => 0,
+            Some(Action::HoldBack) | None => 0,
         };
         STATE.lock().guard.done(Done { t_ns: uptime_nanos(), pages });
     }

@@ -14,7 +14,7 @@ const MARGIN: f64 = 1.0;
 const ROUNDS: usize = 60;
 const RATE: f64 = 0.2;
 /// Pull of the leaves towards 0.
-const PENALTY: f64 = 10.0;
+const PENALTY: f64 = 30.0;
 /// A leaf has at least so much weight, and so many moments.
 const LEAST_WEIGHT: f64 = 1.0;
 const LEAST_MOMENTS: u32 = 10;

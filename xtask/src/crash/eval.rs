@@ -1,10 +1,10 @@
 //! `cargo xtask eval crash`: the table of the issue.
 
-use super::host::{self, Arm, Simulated, machine::Cause};
+use super::host;
 use super::rivals::Rival;
 use super::run::Run;
 use super::verdict::{self, Verdict};
-use super::{EvalOptions, data_folder, fit, guest, recorded};
+use super::{EvalOptions, data_folder, fit, guest, prevention, recorded};
 use ai_insights::crash_predictor::{Coefficients, FITTED};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ fn legs_a_and_b(options: &EvalOptions) -> Result<()> {
     let runs: Vec<Run> = simulated.iter().map(|s| s.run.clone()).collect();
     println!("leg a: simulated machines around the real mm, {} runs", runs.len());
     leg(&runs, options.each_run);
-    prevention(&simulated);
+    prevention::print(&simulated, options.each_run);
 
     let (folder, held_back) = match &options.recordings {
         Some(folder) => (folder.clone(), true),
@@ -109,68 +109,5 @@ fn left_out(recorded: &[Run], each_run: bool) {
     for (what, runs) in [("recorded", recorded), ("simulated, learned from", &learned)] {
         println!("\n{what} families, each judged by a fit without it: {}", families(runs));
         compare(runs, |run| left_out.fits[&run.family], each_run);
-    }
-}
-
-/// Runs of the test families whose OOM was announced, again with the guard acting; and with as much as acting could do.
-fn prevention(simulated: &[Simulated]) {
-    let mut by_cause = [(Cause::Exhausted, Prevented::default()), (Cause::Starved, Prevented::default())];
-    let (mut caused, mut actions, mut tripped) = (0, 0, 0);
-    for Simulated { run, cause, .. } in simulated.iter().filter(|s| !fit::is_training(&s.run.family)) {
-        let index: u64 = run.name.rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default();
-        let guarded = host::simulate(&run.family, index, Arm::Guarded(FITTED));
-        actions += guarded.guard.actions;
-        tripped += guarded.guard.watchdog;
-        let Some((_, sums)) = by_cause.iter_mut().find(|(c, _)| Some(*c) == *cause) else {
-            caused += usize::from(guarded.cause.is_some());
-            continue;
-        };
-        sums.ooms += 1;
-        let mut announced = run.samples.iter().zip(Rival::Predictor(FITTED).answers(run));
-        if announced.any(|(s, a)| a.alarm && run.oom_within(s.t_ns, 30 * super::run::SECOND)) {
-            sums.predicted += 1;
-            sums.prevented += usize::from(guarded.cause.is_none());
-            sums.possible += usize::from(host::simulate(&run.family, index, Arm::Bound).cause.is_none());
-        }
-    }
-    let [(_, exhausted), (_, starved)] = by_cause;
-    println!(
-        "acting, test families, nothing killed (the bound reclaims and compacts all the time, cost aside):"
-    );
-    println!("{:<44} {:>6} {:>10} {:>16} {:>16}", "", "OOMs", "predicted", "prevented", "by the bound");
-    for (name, sums) in [
-        ("exhausted: nothing left to reclaim", exhausted),
-        ("starved: requests that cannot wait fail", starved),
-        ("all", exhausted.plus(starved)),
-    ] {
-        let share = |n: usize| verdict::share(n, sums.predicted);
-        println!(
-            "{name:<44} {:>6} {:>10} {:>16} {:>16}",
-            sums.ooms,
-            sums.predicted,
-            share(sums.prevented),
-            share(sums.possible)
-        );
-    }
-    println!("OOMs where there had been none: {caused}; actions {actions}, watchdog {tripped}");
-}
-
-/// Sums of the prevention experiment.
-#[derive(Clone, Copy, Default)]
-struct Prevented {
-    ooms: usize,
-    predicted: usize,
-    prevented: usize,
-    possible: usize,
-}
-
-impl Prevented {
-    fn plus(self, other: Self) -> Self {
-        Prevented {
-            ooms: self.ooms + other.ooms,
-            predicted: self.predicted + other.predicted,
-            prevented: self.prevented + other.prevented,
-            possible: self.possible + other.possible,
-        }
     }
 }

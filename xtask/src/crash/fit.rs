@@ -1,7 +1,7 @@
 //! Fitting the predictor: moments from runs, leave-one-family-out cross-validation, calibration, the threshold, the time quantiles.
 
 use super::boost::{self, Bag};
-use super::rivals::Rival;
+use super::rivals::{Answer, Rival};
 use super::run::{Run, SECOND};
 use super::verdict::{self, Verdict};
 use ai_insights::crash_predictor::{Coefficients, FEATURES, FITTED, HORIZON_NS, NAMES, Predictor, Tree};
@@ -12,7 +12,7 @@ use std::ops::Neg;
 /// A warning must come this long before; a moment more, for the samples are not exact.
 const LEAD_NS: u64 = 5 * SECOND + SECOND / 5;
 /// Alarms that come earlier than this before an OOM are not asked for.
-const EARLIEST_NS: u64 = 12 * SECOND;
+const EARLIEST_NS: u64 = 25 * SECOND;
 /// False alarms weigh this much more than misses.
 const CALM_WEIGHT: f64 = 2.0;
 /// Both kinds of machine, and both outcomes, have this weight in all.
@@ -72,7 +72,8 @@ impl Prepared<'_> {
             }
             before = *oom;
         }
-        // What is left of a run that had its OOM says less than a run that never had one.
+        // What lies farther off than the horizon is no matter for an alarm yet. What is left of a run that had its OOM says less
+        // than a run that never had one.
         for moments in [
             bag(0, first.saturating_sub(HORIZON_NS + 2 * SECOND), stride),
             bag(last + 6 * SECOND, u64::MAX, 1),
@@ -149,14 +150,15 @@ pub fn fit(runs: &[Run]) -> (Coefficients, Vec<String>) {
     let prepared: Vec<Prepared> = runs.iter().map(prepare).collect();
     let left_out = leave_one_out(&prepared);
     let fits = &left_out.fits;
-    let mut log = vec![verdict::header()];
-    let threshold = choose_threshold(runs, fits, &mut log);
+    let mut log = thresholds(runs, fits);
+    // Not chosen: the trees were fitted to have runs with an OOM above 0 and all others below, and this is what 0 means.
+    let threshold = 1.0 / (1.0 + (-left_out.bias).exp());
     let mut by_family: BTreeMap<&str, Verdict> = BTreeMap::new();
     for run in runs {
         let fit = Coefficients { threshold, ..fits[run.family.as_str()] };
         by_family.entry(&run.family).or_default().add(run, &Rival::Predictor(fit).answers(run));
     }
-    log.push(format!("chosen: threshold {threshold:.2}; each family by a fit without it:"));
+    log.push(format!("threshold {threshold:.4}; each family by a fit without it:"));
     log.extend(by_family.iter().map(|(family, verdict)| verdict::row(family, verdict)));
     let all: Vec<&Prepared> = prepared.iter().collect();
     let [time_low, time_mid, time_high] = time_quantiles(runs);
@@ -214,35 +216,24 @@ fn calibrate(runs: &[Prepared], left_out: &BTreeMap<String, Vec<Tree>>) -> (f32,
     (scale as f32, shift as f32, base as f32)
 }
 
-/// The threshold at which recorded families that were left out are judged best, in the middle of where that is so. Simulated
-/// families are few and differ more than stressors do: without the one that reads files, stalls look like danger. They are printed.
-fn choose_threshold(runs: &[Run], fits: &BTreeMap<String, Coefficients>, log: &mut Vec<String>) -> f32 {
+/// How families that were left out are judged at several thresholds.
+fn thresholds(runs: &[Run], fits: &BTreeMap<String, Coefficients>) -> Vec<String> {
     let answers: Vec<_> =
         runs.iter().map(|run| Rival::Predictor(fits[run.family.as_str()]).answers(run)).collect();
-    let mut values = Vec::new();
-    for percent in 5..=95u8 {
-        let threshold = f32::from(percent) / 100.0;
+    let mut lines = vec![verdict::header()];
+    for twentieth in 1..20u8 {
+        let threshold = f32::from(twentieth) / 20.0;
         let mut verdicts = [Verdict::default(), Verdict::default()];
         for (run, answers) in runs.iter().zip(&answers) {
-            let alarms: Vec<_> = answers
-                .iter()
-                .map(|a| super::rivals::Answer { alarm: a.probability >= threshold, ..*a })
-                .collect();
+            let alarms: Vec<Answer> =
+                answers.iter().map(|a| Answer { alarm: a.probability >= threshold, ..*a }).collect();
             verdicts[usize::from(run.simulated)].add(run, &alarms);
         }
-        if percent % 5 == 0 {
-            log.push(verdict::row(&format!("recorded, threshold {threshold:.2}"), &verdicts[0]));
-            log.push(verdict::row(&format!("simulated, threshold {threshold:.2}"), &verdicts[1]));
+        for (kind, verdict) in ["recorded", "simulated"].iter().zip(&verdicts) {
+            lines.push(verdict::row(&format!("{kind}, threshold {threshold:.2}"), verdict));
         }
-        let value = |v: &Verdict| {
-            let f = v.false_alarms();
-            v.recall() - CALM_WEIGHT * f - 8.0 * (f - 0.1).max(0.0)
-        };
-        values.push((threshold, value(&verdicts[0])));
     }
-    let best = values.iter().map(|v| v.1).fold(f64::NEG_INFINITY, f64::max);
-    let good: Vec<f32> = values.iter().filter(|v| v.1 > best - 0.02).map(|v| v.0).collect();
-    good.get(good.len() / 2).copied().unwrap_or(0.5)
+    lines
 }
 
 /// How the straight line's time relates to the true one, over the moments that lie 1 s to 30 s before an OOM.
@@ -282,7 +273,7 @@ pub fn source(fit: &Coefficients, runs: &[Run]) -> String {
         "//! Written by `cargo xtask fit crash`; do not edit.\n//!\n\
          //! Data: {} runs: {} recorded on Linux machines (`mem_oom`), {} simulated around `mm`.\n\
          //! Runs by family: {}.\n\
-         //! Threshold and calibration by leave-one-family-out cross-validation on these families alone. Deterministic.\n//!\n\
+         //! Calibration by leave-one-family-out cross-validation on these families alone. Deterministic.\n//!\n\
          //! Questions by feature:\n",
         runs.len(),
         runs.iter().filter(|r| !r.simulated).count(),
@@ -316,7 +307,7 @@ pub fn source(fit: &Coefficients, runs: &[Run]) -> String {
     }
     let _ = writeln!(
         text,
-        "    ],\n    time_low: {:.4},\n    time_mid: {:.4},\n    time_high: {:.4},\n    threshold: {:.2},\n    base_rate: {:.4},\n}};",
+        "    ],\n    time_low: {:.4},\n    time_mid: {:.4},\n    time_high: {:.4},\n    threshold: {:.4},\n    base_rate: {:.4},\n}};",
         fit.time_low, fit.time_mid, fit.time_high, fit.threshold, fit.base_rate
     );
     text

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod fit;
 pub mod guest;
 pub mod host;
+pub mod prevention;
 pub mod recorded;
 pub mod rivals;
 pub mod run;

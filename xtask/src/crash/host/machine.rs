@@ -9,11 +9,14 @@
 //! - Compaction looks at [`COMPACT_PER_SLICE`] blocks in a slice; one on behalf of a waiting task stalls it by [`COMPACT_NS`].
 //! - Network buffers of orders 0 to 3 are wanted [`BUFFERS_PER_SLICE`] times a slice and held for [`BUFFER_SLICES`]. Such a
 //!   request cannot wait: it fails at the min mark, and wakes the reclaim and the compaction thread.
+//! - While growth is held back, requests of the workload that may wait are paced ([`Hold`](super::hold::Hold), the kernel's rule);
+//!   those that cannot wait, the network's among them, never are. To be held is no stall: nothing looks for memory.
 //!
 //! The machine has crashed ("OOM") when a request that may wait finds nothing although everything reclaimable is gone and
 //! compaction does not help (a task would be killed), or when [`LAST_REFUSAL`] requests in a row of one order up to 3 that
 //! could not wait have failed (the machine no longer answers).
 
+use super::hold::Hold;
 use super::random::Random;
 use ai_insights::crash_predictor::{Action, Sample};
 use mm::compact::{Compactor, Goal, Mover, Pinned, Progress};
@@ -146,6 +149,10 @@ pub struct Machine<'m> {
     background: bool,
     wanted: u64,
     compacting: Option<Compactor>,
+    hold: Option<Hold>,
+    /// Something had to wait for its pace in this slice.
+    held: bool,
+    held_slices: u64,
 }
 
 impl<'m> Machine<'m> {
@@ -175,6 +182,9 @@ impl<'m> Machine<'m> {
             background: false,
             wanted: 0,
             compacting: None,
+            hold: None,
+            held: false,
+            held_slices: 0,
         }
     }
 
@@ -193,8 +203,15 @@ impl<'m> Machine<'m> {
         if self.stalled >= SLICE_NS && may_wait {
             return Take::Later;
         }
+        if may_wait && self.hold.as_ref().is_some_and(|hold| !hold.allows()) {
+            self.held = true;
+            return Take::Later;
+        }
         loop {
             if let Ok(block) = self.zones.alloc(order, kind, Reserve::None) {
+                if let Some(hold) = self.hold.as_mut().filter(|_| may_wait) {
+                    hold.taken(1 << order);
+                }
                 if let Some(refused) = self.refused.get_mut(order).filter(|_| !may_wait) {
                     *refused = 0;
                 }
@@ -246,6 +263,8 @@ impl<'m> Machine<'m> {
     /// Begins a slice: the device is free again, and the background threads get on before the workload does.
     pub fn begin_slice(&mut self) {
         self.device = RECLAIM_PER_SLICE;
+        let available = self.available();
+        self.hold = self.hold.take().and_then(|hold| hold.next(self.now_ns, available));
         match self.zones.pressure() {
             Pressure::None if self.zones.shortage() == 0 => self.background = false,
             Pressure::None => {}
@@ -282,6 +301,7 @@ impl<'m> Machine<'m> {
             }
         }
         self.buffers.push_front(taken);
+        self.held_slices += u64::from(std::mem::take(&mut self.held));
         self.stall_ns += self.stalled.min(SLICE_NS);
         self.stalled = self.stalled.saturating_sub(SLICE_NS);
         self.now_ns += SLICE_NS;
@@ -289,11 +309,31 @@ impl<'m> Machine<'m> {
 
     /// Starts what the guard decided; the background threads do it, at their pace.
     pub fn start(&mut self, action: Action) {
+        let available = self.available();
         match action {
             Action::Reclaim { pages } => self.wanted = self.wanted.max(pages),
             Action::Compact if self.compacting.is_some() => {}
             Action::Compact => self.compacting = Some(Compactor::new(&self.zones, Goal::Everything)),
+            Action::HoldBack => match &mut self.hold {
+                Some(hold) => hold.renew(self.now_ns, available, self.total),
+                None => self.hold = Some(Hold::begin(self.now_ns, available, self.total)),
+            },
         }
+    }
+
+    /// Ends a hold at once, as the kernel does when the guard's control ends.
+    pub fn release(&mut self) {
+        self.hold = None;
+    }
+
+    /// Whether growth is held back and not let go yet.
+    pub fn is_held(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.is_tight(self.now_ns))
+    }
+
+    /// Slices in which the workload had to wait for its pace.
+    pub fn held_slices(&self) -> u64 {
+        self.held_slices
     }
 
     /// The counters, as the kernel would sample them.

@@ -1,6 +1,7 @@
 //! Leg (a): the real `mm` code on the host, under an accelerated clock, with workloads of eight families.
 
 pub mod families;
+pub mod hold;
 pub mod machine;
 pub mod random;
 
@@ -10,7 +11,7 @@ use ai_insights::crash_predictor::{
     Action, Coefficients, Decision, Done, Guard, GuardScore, HORIZON_NS, Mode, Predictor,
 };
 use families::FAMILIES;
-use machine::{Cause, Machine, PageCache, SLICES};
+use machine::{Cause, Machine, PageCache, SLICE_NS, SLICES};
 use mm::{Frame, MigrateType, Zones};
 use random::Random;
 
@@ -29,8 +30,13 @@ const START_NS: u64 = 3 * SECOND;
 pub enum Arm {
     /// Watermarks and direct reclaim alone, as the kernel without a predictor.
     Control,
-    /// And the predictor with its guard.
-    Guarded(Coefficients),
+    /// And the predictor with its guard, which may hold growth back or not.
+    Guarded {
+        /// What the predictor was fitted to.
+        fit: Coefficients,
+        /// Whether growth may be held back.
+        holding: bool,
+    },
     /// And everything reclaimable is reclaimed, and all memory compacted, from the start on: as much as acting can do.
     Bound,
 }
@@ -43,6 +49,12 @@ pub struct Simulated {
     pub guard: GuardScore,
     /// How memory ran out, if it did.
     pub cause: Option<Cause>,
+    /// Seconds in which the workload had to wait because its growth was held back.
+    pub held_s: f64,
+    /// Seconds of the workload.
+    pub lasted_s: f64,
+    /// Whether growth was held back when the run ended.
+    pub held_at_end: bool,
 }
 
 /// Simulates run `index` of a family.
@@ -67,11 +79,12 @@ pub fn simulate(family: &str, index: u64, arm: Arm) -> Simulated {
         ooms: Vec::new(),
     };
     let mut predictor = match arm {
-        Arm::Guarded(fit) => Some(Predictor::with(fit)),
+        Arm::Guarded { fit, .. } => Some(Predictor::with(fit)),
         _ => None,
     };
     let mut guard = Guard::new(1_000_000);
     guard.set_mode(Mode::On);
+    guard.set_holding(matches!(arm, Arm::Guarded { holding: true, .. }));
     let mut cause = None;
     while machine.now_ns < END_NS {
         let sample = machine.sample();
@@ -82,6 +95,9 @@ pub fn simulate(family: &str, index: u64, arm: Arm) -> Simulated {
                 machine.start(action);
                 predictor.acted();
                 guard.done(Done { t_ns: sample.t_ns, pages: 0 });
+            }
+            if guard.mode() != Mode::On {
+                machine.release();
             }
         }
         if matches!(arm, Arm::Bound) {
@@ -109,7 +125,14 @@ pub fn simulate(family: &str, index: u64, arm: Arm) -> Simulated {
     if run.ooms.is_empty() {
         run.samples.retain(|s| s.t_ns < LENGTH_NS);
     }
-    Simulated { run, guard: guard.score(), cause }
+    Simulated {
+        run,
+        guard: guard.score(),
+        cause,
+        held_s: (machine.held_slices() * SLICE_NS) as f64 / SECOND as f64,
+        lasted_s: machine.now_ns.saturating_sub(START_NS) as f64 / SECOND as f64,
+        held_at_end: machine.is_held(),
+    }
 }
 
 /// What a booted system holds: scattered unmovable pages and a page cache.
@@ -187,6 +210,44 @@ mod tests {
         });
         let reclaimed = machine.sample().reclaimed_pages - before;
         assert_eq!(reclaimed, 100 * machine::PAGES_PER_MS);
+    }
+
+    #[test]
+    fn what_may_wait_is_held_back_what_cannot_is_not_and_both_go_on_when_it_lets_go() {
+        let mut frames = vec![Frame::RESERVED; 16_384];
+        let cache = PageCache::default();
+        let mut zones = Zones::with_border(&mut frames, 0, 4096);
+        zones.add_free(0, 16_384).expect("a fresh machine takes its own frames");
+        let mut machine = Machine::new(zones, &cache, Random::new(1));
+        let grow = |machine: &mut Machine, seconds: u64| {
+            let mut taken = 0;
+            for _ in 0..seconds * 100 {
+                machine.begin_slice();
+                taken += (0..30)
+                    .filter(|_| matches!(machine.take(0, MigrateType::Movable, true), machine::Take::Got(_)))
+                    .count();
+                machine.end_slice();
+            }
+            taken
+        };
+        machine.start(Action::HoldBack);
+        // A sixtieth of 16,384 pages is 273.
+        let held = grow(&mut machine, 2);
+        assert!((450..=560).contains(&held), "{held}");
+        assert!(machine.held_slices() >= 100);
+        machine.begin_slice();
+        let network = (0..100)
+            .filter(|_| matches!(machine.take(0, MigrateType::Unmovable, false), machine::Take::Got(_)))
+            .count();
+        assert_eq!(network, 100, "what cannot wait is given");
+        machine.end_slice();
+        let rest = grow(&mut machine, 4);
+        assert!(rest < 1200, "{rest}");
+        // Nobody renews it: faster and faster, and after three steps it is over.
+        let loose = [3, 3, 3].map(|seconds| grow(&mut machine, seconds));
+        assert!(loose.windows(2).all(|w| w[1] > w[0] * 3 / 2), "{loose:?}");
+        assert!(!machine.is_held());
+        assert_eq!(grow(&mut machine, 1), 3000);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A task that forgets to free: steady, in gusts, or ever faster. Some are noticed and stopped.
+//! A task that forgets to free: steady, in gusts, or ever faster. It goes on until memory or the run ends.
 
 use super::{DT, Pages, Workload};
 use crate::crash::host::machine::Machine;

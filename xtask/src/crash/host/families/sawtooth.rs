@@ -1,5 +1,6 @@
 //! A garbage-collected heap: grows to its limit, is collected, grows again. Never more than what is there.
-//! Cycles last as on the recorded machines (0.5 s to 5 s), and up to twice that.
+//! From nothing to the limit it takes 0.15 s to 3 s, as falls that end by themselves on the recorded machines (`mem_oom`: 154 of them,
+//! 0.7 s in the middle, 2.2 s at the 95th percentile).
 
 use super::{DT, Pages, Workload};
 use crate::crash::host::machine::Machine;
@@ -21,12 +22,12 @@ impl Sawtooth {
         // A heap's limit is set well below the memory.
         let high = usable * machine.random.between(0.25, 0.8);
         let low = high * machine.random.between(0.1, 0.8);
-        let period_s = machine.random.log_between(0.15, 3.0);
+        let fill_s = machine.random.log_between(0.15, 3.0);
         Sawtooth {
             pages: Pages { atomic: 0.0, ..pages },
             low,
             high,
-            rate: (high - low) / period_s,
+            rate: high / fill_s,
             size: 0.0,
             jitter: machine.random.between(0.0, 0.3),
             limit: high,
