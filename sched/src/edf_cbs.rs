@@ -237,10 +237,15 @@ impl Policy for Reservations {
 
     fn pick(&mut self, now: Nanos) -> Option<Pick> {
         self.release(now);
-        let (_, task) = self.ready.pop()?;
-        let server = self.servers.get_mut(task)?;
+        let (_, task) = self.ready.first()?;
+        Some(Pick { task, slice: self.take(task, now)? })
+    }
+
+    fn take(&mut self, task: TaskId, _now: Nanos) -> Option<Nanos> {
+        let server = self.servers.get_mut(task).filter(|server| server.place == Place::Ready)?;
         server.place = Place::Away;
-        Some(Pick { task, slice: u64::try_from(server.budget).unwrap_or(0).max(1) })
+        self.ready.remove(server.deadline, task);
+        Some(u64::try_from(server.budget).unwrap_or(0).max(1))
     }
 
     fn charge(&mut self, task: TaskId, ran: Nanos, now: Nanos) {

@@ -136,16 +136,19 @@ impl Policy for Fair {
         self.queue.remove(record.virtual_time, task)
     }
 
-    fn pick(&mut self, _now: Nanos) -> Option<Pick> {
+    fn pick(&mut self, now: Nanos) -> Option<Pick> {
         self.running = None;
         self.advance_minimum();
-        let (_, task) = self.queue.pop()?;
-        let record = self.records.get_mut(task)?;
-        record.queued = false;
-        let weight = record.weight;
-        self.queued_weight -= u64::from(weight);
+        let (_, task) = self.queue.first()?;
+        Some(Pick { task, slice: self.take(task, now)? })
+    }
+
+    fn take(&mut self, task: TaskId, _now: Nanos) -> Option<Nanos> {
+        if !self.dequeue(task) {
+            return None;
+        }
         self.running = Some(task);
-        Some(Pick { task, slice: self.slice(weight) })
+        self.records.get(task).map(|record| self.slice(record.weight))
     }
 
     fn charge(&mut self, task: TaskId, ran: Nanos, _now: Nanos) {

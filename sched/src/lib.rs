@@ -1,31 +1,35 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! Which task runs next: the task model, the [`Policy`] contract, a weighted fair policy, EDF + CBS reservations,
-//! and the [`RunQueue`] that asks them in order of class.
+//! Which task runs next: the task model, the [`Policy`] contract, EEVDF and its classic rivals, EDF + CBS reservations, a learned policy
+//! and the [`guard`] that keeps it from hurting, and the [`RunQueue`] that asks them in order of class.
 //!
 //! # Design principles
 //!
 //! 1. **Made for a spin lock in an interrupt handler.** Memory is reserved by [`RunQueue::register`]; after that
 //!    `enqueue`, `pick`, `charge` and `should_preempt` neither allocate nor panic, and take time that is bounded by the number
 //!    of registered tasks (a binary search, and at worst one shift of a sorted array).
-//! 2. **Time is an argument.** Nobody here reads a clock: every call is told `now`, in nanoseconds of a clock that never goes
-//!    back. So the kernel, a test and a simulator run the same code.
+//! 2. **Time is an argument.** Nobody here reads a clock (the guard is handed one, for its budget): every call is told `now`, in
+//!    nanoseconds of a clock that never goes back. So the kernel, a test and the `simulator` (feature of that name) run the same code.
 //! 3. **Wrong calls have documented results.** An unknown or doubly queued task is an [`QueueError`] and changes nothing.
 //! 4. **One run queue, one CPU.** No locks and no other CPUs in here; the kernel moves a task by unregistering it on
 //!    one CPU and registering it on another.
+//! 5. **What is learned is bounded before it is trusted.** The [`transformer`] orders tasks within a fixed reach of an order that needs no
+//!    training; its learning is a step of known length off the pick path; and the [`guard`] compares its outcome, burst by burst, with
+//!    that of ideal sharing ([`fluid`]), and returns to EEVDF by itself.
 //!
 //! # Honest limits
 //!
-//! The fair policy is the plain one (least virtual runtime first); it has no deadlines of its own and knows nothing of caches. A task
-//! that moves to another CPU starts at that queue's minimum: its lag stays behind. Reservations are per CPU: admission does not
-//! look for room elsewhere.
+//! No policy here knows anything of caches. A task that moves to another CPU starts without its lag, and without what the learned policy
+//! knows of it there: histories are per CPU. Reservations are per CPU too: admission does not look for room elsewhere. EEVDF looks for the
+//! eligible task with the earliest deadline from the front of a sorted array, so a pick is linear in the queue at worst. The
+//! guard compares with ideal sharing of the *same* arrivals: where they depend on the policy (closed loops), that is an approximation.
 //!
 //! # Example
 //!
 //! ```
-//! use sched::{Class, Enqueue, Entity, Fair, Nice, RunQueue, Stop};
+//! use sched::{Class, Eevdf, Enqueue, Entity, Nice, RunQueue, Stop};
 //!
-//! let mut queue = RunQueue::new(Box::new(Fair::new()));
+//! let mut queue = RunQueue::new(Box::new(Eevdf::new()));
 //! let mut task = Entity::new(1, Nice::default(), Class::Fair, 0);
 //! queue.register(&task, 0)?;
 //! queue.enqueue(&task, Enqueue::New, 0)?;
@@ -43,23 +47,38 @@
 
 extern crate alloc;
 
+mod classic;
 #[cfg(feature = "reservations")]
 mod edf_cbs;
+mod eevdf;
 mod entity;
 mod error;
 mod fair;
+mod fast;
+pub mod fluid;
+pub mod guard;
+pub mod history;
+mod latency;
+mod line;
 mod ordered;
 mod policy;
 #[cfg(feature = "reservations")]
 mod reservation;
 mod run_queue;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 mod table;
+pub mod transformer;
 
+pub use classic::{Fcfs, Mlfq, RoundRobin};
 #[cfg(feature = "reservations")]
 pub use edf_cbs::{Reservations, ServerStatus};
-pub use entity::{Accounting, Class, Entity, Nice, Stop};
+pub use eevdf::{Eevdf, SLICE};
+pub use entity::{Accounting, Class, Entity, Nice, Origin, Stop, key};
 pub use error::{QueueError, RegisterError};
 pub use fair::Fair;
+pub use latency::Latency;
+pub use line::{Line, Rule};
 pub use policy::{Enqueue, Pick, Policy};
 #[cfg(feature = "reservations")]
 pub use reservation::{AdmissionError, Reservation, Utilisation};

@@ -47,10 +47,6 @@ impl Ordered {
         self.tasks.last().copied()
     }
 
-    pub(crate) fn pop(&mut self) -> Option<(u64, TaskId)> {
-        self.tasks.pop()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.tasks.len()
     }

@@ -64,6 +64,10 @@ pub trait Policy: Send {
     /// Takes the task that is to run next out of the queue; `None` when none may run now.
     fn pick(&mut self, now: Nanos) -> Option<Pick>;
 
+    /// Another policy decided that `task` runs next: takes it out of the queue as [`pick`](Self::pick) would, and says for how long
+    /// it may run. `None` when it is not queued here, or may not run now; nothing has changed then.
+    fn take(&mut self, task: TaskId, now: Nanos) -> Option<Nanos>;
+
     /// The task has run for `ran` more nanoseconds, up to `now`. Unknown tasks are ignored.
     fn charge(&mut self, task: TaskId, ran: Nanos, now: Nanos);
 
@@ -74,6 +78,12 @@ pub trait Policy: Send {
     /// When a task becomes eligible to run without anybody queueing it; `None` when that is not going to happen.
     fn next_event(&self) -> Option<Nanos> {
         None
+    }
+
+    /// One bounded step of work that no decision waits for (learning, scoring). Says whether there was any. To be called from a
+    /// task, under the queue's lock, every few decisions; never from an interrupt handler.
+    fn maintain(&mut self, _now: Nanos) -> bool {
+        false
     }
 
     /// Whether the task is registered here.

@@ -34,6 +34,50 @@ impl RunQueue {
         }
     }
 
+    /// Gives a task of the fair class away to a CPU that has nothing to do: of those queued here that `may_move` (its affinity allows
+    /// it), the one that would run last. It is not registered here any more; register it there, and queue it as new.
+    pub fn give_away(&mut self, mut may_move: impl FnMut(TaskId) -> bool) -> Option<TaskId> {
+        let mut last = None;
+        self.fair.for_each(&mut |task| {
+            if may_move(task) {
+                last = Some(task);
+            }
+        });
+        last.filter(|&task| self.fair.unregister(task))
+    }
+
+    /// Another policy for the fair class: it is told of every task, and which of them are queued, before it takes over. `tasks` are the
+    /// entities of all tasks registered here; those of other classes and unknown ones are passed over. `running` is who has the CPU.
+    ///
+    /// # Errors
+    /// The new policy does not take one of the tasks. The old one stays, with nothing changed.
+    pub fn set_policy(
+        &mut self,
+        mut fair: Box<dyn Policy>,
+        tasks: &[Entity],
+        running: Option<TaskId>,
+        now: Nanos,
+    ) -> Result<(), RegisterError> {
+        let mine = || tasks.iter().filter(|entity| self.fair.knows(entity.id()));
+        for entity in mine() {
+            fair.register(entity, now)?;
+        }
+        // The running task first: it is queued and taken, so that the new policy knows that it runs.
+        if let Some(entity) = mine().find(|entity| Some(entity.id()) == running)
+            && fair.enqueue(entity, Enqueue::New, now).is_ok()
+        {
+            fair.take(entity.id(), now);
+        }
+        self.fair.for_each(&mut |queued| {
+            if let Some(entity) = tasks.iter().find(|entity| entity.id() == queued) {
+                // It was registered just now, and is queued once.
+                let _ = fair.enqueue(entity, Enqueue::New, now);
+            }
+        });
+        self.fair = fair;
+        Ok(())
+    }
+
     /// Makes a task known to the class that its entity names; a reservation is admitted or refused here. May allocate: to be called
     /// from a task, not from an interrupt handler.
     ///
@@ -117,6 +161,11 @@ impl RunQueue {
         #[cfg(not(feature = "reservations"))]
         let reserved: Option<Nanos> = None;
         reserved.into_iter().chain(self.fair.next_event()).min()
+    }
+
+    /// One bounded step of the policy's work that no decision waits for; see [`Policy::maintain`].
+    pub fn maintain(&mut self, now: Nanos) -> bool {
+        self.fair.maintain(now)
     }
 
     /// Whether the task is registered here.

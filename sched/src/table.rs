@@ -46,7 +46,6 @@ impl<T> Table<T> {
         self.rows.len()
     }
 
-    #[cfg(feature = "reservations")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TaskId, &T)> {
         self.rows.iter().map(|(task, record)| (*task, record))
     }

@@ -46,6 +46,7 @@ pub mod packages;
 pub mod qemu;
 pub mod qmp;
 pub mod run;
+pub mod sched;
 pub mod size;
 pub mod soak;
 pub mod workspace;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
-use xtask::{bench, ci, crash, datactl, fuzz, image, run, size, soak};
+use xtask::{bench, ci, crash, datactl, fuzz, image, run, sched, size, soak};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -134,6 +134,8 @@ enum BenchCommand {
         #[arg(long)]
         fragmentation: bool,
     },
+    /// The scheduling policies: how long a decision takes on this host.
+    Sched,
     /// The booted kernel: boot time, tokens per second.
     Kernel {
         /// Boots; the median counts.
@@ -190,6 +192,8 @@ enum EvalCommand {
         #[arg(long)]
         recordings: Option<PathBuf>,
     },
+    /// The scheduling policies in the trace-driven simulator: response times, switches, fairness.
+    Sched(sched::EvalOptions),
 }
 
 fn main() -> ExitCode {
@@ -226,6 +230,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
             bench::llm::bench(model.as_deref(), repetitions, !alone)
         }
         Command::Bench { command: BenchCommand::Mm { fragmentation } } => bench::mm::bench(fragmentation),
+        Command::Bench { command: BenchCommand::Sched } => sched::bench(),
         Command::Bench { command: BenchCommand::Kernel { repetitions } } => bench::kernel::bench(repetitions),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
@@ -237,30 +242,34 @@ fn dispatch(command: Option<Command>) -> Result<()> {
 }
 
 fn evaluate(command: EvalCommand) -> Result<()> {
-    let EvalCommand::Crash {
-        no_guest,
-        only_guest,
-        guest_runs,
-        guest_seed,
-        guest_families,
-        guest_jobs,
-        guest_guard,
-        save_guest,
-        load_guest,
-        runs,
-        recordings,
-    } = command;
-    let guest = crash::guest::GuestOptions {
-        runs: guest_runs,
-        first_seed: guest_seed,
-        families: guest_families,
-        jobs: guest_jobs,
-        guard: guest_guard,
-        save: save_guest,
-        load: load_guest,
-    };
-    let guest = (!no_guest).then_some(guest);
-    crash::eval(&crash::EvalOptions { host: !only_guest, guest, each_run: runs, recordings })
+    match command {
+        EvalCommand::Crash {
+            no_guest,
+            only_guest,
+            guest_runs,
+            guest_seed,
+            guest_families,
+            guest_jobs,
+            guest_guard,
+            save_guest,
+            load_guest,
+            runs,
+            recordings,
+        } => {
+            let guest = crash::guest::GuestOptions {
+                runs: guest_runs,
+                first_seed: guest_seed,
+                families: guest_families,
+                jobs: guest_jobs,
+                guard: guest_guard,
+                save: save_guest,
+                load: load_guest,
+            };
+            let guest = (!no_guest).then_some(guest);
+            crash::eval(&crash::EvalOptions { host: !only_guest, guest, each_run: runs, recordings })
+        }
+        EvalCommand::Sched(options) => sched::eval(&options),
+    }
 }
 
 fn start(arguments: RunArguments) -> Result<()> {

@@ -1,0 +1,494 @@
+//! A policy that may be wrong, and cannot hurt.
+//!
+//! A [`Guard`] is a policy made of two: EEVDF, which always knows the truth about who is queued, and a [`Candidate`]. Both are told
+//! everything; so either can decide at any time. The candidate decides only
+//!
+//! 1. within a **budget** of [`BUDGET`] a decision: a late answer is not used, and [`MAX_OVERRUNS`] in a row end its rule;
+//! 2. for a task that **may run**: one that names another is not used, and ends its rule;
+//! 3. as long as **nobody starves**: a task that has waited for longer than [`bound`](Guard::bound) runs at once;
+//! 4. as long as it **pays**: over windows of bursts, response times are compared with those of ideal sharing ([`Fluid`]), and with how
+//!    EEVDF itself compares to that. Worse in the mean, or clearly worse in the tail, ends its rule;
+//! 5. after a **cooldown**, doubled with every return that was not asked for, and not before the sizes of bursts turn out to be
+//!    foreseeable in *shadow* mode, in which it predicts without acting.
+//!
+//! A candidate that panics or does not return is dealt with by a [`Contain`] that the caller brings.
+
+mod candidate;
+mod contain;
+mod judge;
+mod report;
+mod score;
+
+pub use candidate::Candidate;
+pub use contain::{Contain, Ending, Trusting};
+pub use report::{Counts, Reason, Rule, SwitchOver};
+pub use score::{Foresight, Ratio, WINDOW};
+
+use alloc::boxed::Box;
+
+use crate::fluid::{BurstId, Fluid};
+use crate::ordered::Ordered;
+use crate::table::Table;
+use crate::{Eevdf, Enqueue, Entity, Latency, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId};
+use score::{Pairs, Score};
+
+/// What a decision may take: 50 µs.
+pub const BUDGET: Nanos = 50_000;
+/// So many overruns in a row, and the candidate's rule ends.
+pub const MAX_OVERRUNS: u32 = 4;
+/// In shadow mode, one decision in so many is asked of the candidate.
+const ASK_EVERY: u64 = 8;
+/// Windows of cooldown after the first return, and at most.
+const COOLDOWN: u32 = 4;
+const LONGEST_COOLDOWN: u32 = 64;
+/// No task waits for longer than this, or than so many slices of every queued task.
+const BOUND: Nanos = 2_000_000_000;
+const BOUND_ROUNDS: u64 = 16;
+/// Switch-overs that are remembered.
+const LOG: usize = 16;
+
+struct Record {
+    /// As it was queued last.
+    entity: Entity,
+    active: bool,
+    attained: Nanos,
+    expected: Option<f32>,
+    ideal: BurstId,
+    /// Since when it waits, while it is queued.
+    since: Option<Nanos>,
+}
+
+/// The guard.
+pub struct Guard<C: Candidate> {
+    classic: Eevdf,
+    candidate: C,
+    /// It panicked or did not return: it is not to be called.
+    broken: bool,
+    contain: Box<dyn Contain>,
+    clock: fn() -> Nanos,
+    records: Table<Record>,
+    waiting: Ordered,
+    running: Option<TaskId>,
+    now: Nanos,
+    /// Whether the candidate may act when that is promising.
+    allowed: bool,
+    rule: Rule,
+    fluid: Fluid,
+    pairs: Pairs,
+    /// How EEVDF compares to ideal sharing here, and the candidate: by the bursts that began under the rule of each.
+    classic_score: Score,
+    candidate_score: Score,
+    /// Windows until it may try again, and how many it will be next time.
+    cooling: u32,
+    cooldown: u32,
+    /// Windows of bursts seen, and at which burst to look next.
+    seen: usize,
+    look_at: usize,
+    look_after: u64,
+    overruns: u32,
+    counts: Counts,
+    latency: Latency,
+    log: [Option<SwitchOver>; LOG],
+    logged: usize,
+}
+
+impl<C: Candidate> Guard<C> {
+    /// A guard around a candidate that has been told nothing yet, in shadow mode and allowed to act. `clock` says the time now (for the
+    /// budget only). `None` when there is no memory.
+    #[must_use]
+    pub fn new(candidate: C, contain: Box<dyn Contain>, clock: fn() -> Nanos) -> Option<Self> {
+        Some(Self {
+            classic: Eevdf::new(),
+            candidate,
+            broken: false,
+            contain,
+            clock,
+            records: Table::new(),
+            waiting: Ordered::new(),
+            running: None,
+            now: 0,
+            allowed: true,
+            rule: Rule::Shadow,
+            fluid: Fluid::new()?,
+            pairs: Pairs::new(),
+            classic_score: Score::new(),
+            candidate_score: Score::new(),
+            cooling: 0,
+            cooldown: COOLDOWN,
+            seen: 0,
+            look_at: 0,
+            look_after: 0,
+            overruns: 0,
+            counts: Counts::default(),
+            latency: Latency::default(),
+            log: [None; LOG],
+            logged: 0,
+        })
+    }
+
+    /// Who decides.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// The counts.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How long the candidate's decisions took.
+    #[must_use]
+    pub fn latency(&self) -> Latency {
+        self.latency
+    }
+
+    /// Response times relative to ideal sharing: the classic policy's, and the candidate's.
+    #[must_use]
+    pub fn scores(&self) -> (Option<Ratio>, Option<Ratio>) {
+        (self.classic_score.ratio(), self.candidate_score.ratio())
+    }
+
+    /// How well sizes are foretold; `None` before 8 bursts.
+    #[must_use]
+    pub fn foresight(&self) -> Option<Foresight> {
+        self.pairs.foresight()
+    }
+
+    /// The last switch-overs, oldest first.
+    pub fn log(&self) -> impl Iterator<Item = SwitchOver> {
+        (self.logged.saturating_sub(LOG)..self.logged).filter_map(|at| self.log[at % LOG])
+    }
+
+    /// The candidate.
+    #[must_use]
+    pub fn candidate(&self) -> &C {
+        &self.candidate
+    }
+
+    /// The candidate, for settings; not for scheduling calls.
+    pub fn candidate_mut(&mut self) -> &mut C {
+        &mut self.candidate
+    }
+
+    /// `Acting`: the candidate decides from now on, until the guard finds otherwise. `Shadow`: it predicts and is scored, and does not
+    /// act. `Off`: only the classic policy. `false` when the candidate is broken and cannot be asked.
+    pub fn set_rule(&mut self, rule: Rule) -> bool {
+        if self.broken && rule != Rule::Off {
+            return false;
+        }
+        self.allowed = rule == Rule::Acting;
+        self.cooling = 0;
+        self.switch(rule, Reason::Asked);
+        true
+    }
+
+    /// Lets the candidate act whenever that is promising, from shadow mode on; the state after [`new`](Self::new).
+    pub fn set_automatic(&mut self) -> bool {
+        let possible = self.set_rule(Rule::Shadow);
+        self.allowed = possible;
+        possible
+    }
+
+    /// The longest that a task may wait now: 2 s, or 16 slices of every queued task.
+    #[must_use]
+    pub fn bound(&self) -> Nanos {
+        BOUND.max(BOUND_ROUNDS * SLICE * self.classic.len() as u64)
+    }
+
+    fn switch(&mut self, to: Rule, reason: Reason) {
+        if self.rule == to {
+            return;
+        }
+        self.rule = to;
+        self.overruns = 0;
+        if to == Rule::Acting {
+            self.candidate_score = Score::new();
+        }
+        self.log[self.logged % LOG] = Some(SwitchOver { time: self.now, to, reason });
+        self.logged = self.logged.wrapping_add(1);
+    }
+
+    /// Ends the candidate's rule, for a reason of its own.
+    fn end_rule(&mut self, reason: Reason) {
+        self.counts.returns += 1;
+        self.cooling = self.cooldown;
+        self.cooldown = (self.cooldown * 2).min(LONGEST_COOLDOWN);
+        let to = if self.broken { Rule::Off } else { Rule::Shadow };
+        self.switch(to, reason);
+    }
+
+    /// Calls the candidate, unless it is broken; `None` when it is, or breaks.
+    fn ask<R>(&mut self, act: impl FnOnce(&mut C) -> R) -> Option<R> {
+        if self.broken {
+            return None;
+        }
+        let (mut act, mut answer) = (Some(act), None);
+        let candidate = &mut self.candidate;
+        let ending = self.contain.run(&mut || {
+            if let Some(act) = act.take() {
+                answer = Some(act(candidate));
+            }
+        });
+        let reason = match ending {
+            Ending::Returned => return answer,
+            Ending::Panicked => Reason::Panicked,
+            Ending::Stopped => Reason::Stopped,
+        };
+        self.broken = true;
+        self.end_rule(reason);
+        None
+    }
+
+    /// The candidate's answer, if it can be used.
+    fn candidate_pick(&mut self, now: Nanos) -> Option<Pick> {
+        let start = (self.clock)();
+        let choice = self.ask(|candidate| candidate.prefer(now))?;
+        let took = (self.clock)().saturating_sub(start);
+        self.latency.add(took);
+        if took > BUDGET {
+            self.counts.overruns += 1;
+            self.overruns += 1;
+            if self.overruns >= MAX_OVERRUNS {
+                self.end_rule(Reason::Overruns(self.overruns));
+            }
+            return None;
+        }
+        self.overruns = 0;
+        let Some(Pick { task, slice }) = choice else {
+            // It says that nobody may run; the classic policy knows.
+            if !self.classic.is_empty() {
+                self.counts.refused += 1;
+                self.end_rule(Reason::NotRunnable);
+            }
+            return None;
+        };
+        if self.classic.take(task, now).is_none() {
+            self.counts.refused += 1;
+            self.end_rule(Reason::NotRunnable);
+            return None;
+        }
+        self.counts.candidate += 1;
+        Some(Pick { task, slice: slice.clamp(1, self.bound()) })
+    }
+
+    /// The task that has waited for longer than the bound, if there is one.
+    fn starving(&mut self, now: Nanos) -> Option<Pick> {
+        let (since, task) = self.waiting.first()?;
+        if now.saturating_sub(since) <= self.bound() {
+            return None;
+        }
+        self.counts.starved += 1;
+        Some(Pick { task, slice: self.classic.take(task, now)? })
+    }
+
+    fn classic_pick(&mut self, now: Nanos) -> Option<Pick> {
+        let shadow = self.rule == Rule::Shadow && self.counts.decisions.is_multiple_of(ASK_EVERY);
+        let preferred = shadow.then(|| self.ask(|candidate| candidate.prefer(now))).flatten().flatten();
+        let pick = self.classic.pick(now)?;
+        if let Some(preferred) = preferred {
+            self.counts.compared += 1;
+            self.counts.agreed += u64::from(preferred.task == pick.task);
+        }
+        Some(pick)
+    }
+
+    fn pass_time(&mut self, now: Nanos) {
+        self.now = self.now.max(now);
+        let Self { fluid, candidate_score, classic_score, .. } = self;
+        fluid.advance(now, &mut |compared| {
+            if compared.label { &mut *candidate_score } else { &mut *classic_score }.add(compared);
+        });
+    }
+
+    /// The running task was neither queued again nor picked: its burst has ended.
+    fn settle(&mut self) {
+        let Some(task) = self.running.take() else { return };
+        let Some(record) = self.records.get_mut(task) else { return };
+        if !core::mem::take(&mut record.active) {
+            return;
+        }
+        let (ideal, size, expected) = (record.ideal, record.attained, record.expected);
+        if let Some(expected) = expected {
+            self.pairs.add(expected, size as f32);
+        }
+        if let Some(compared) = self.fluid.end(ideal, size) {
+            if compared.label { &mut self.candidate_score } else { &mut self.classic_score }.add(compared);
+        }
+    }
+}
+
+impl<C: Candidate> Policy for Guard<C> {
+    fn name(&self) -> &'static str {
+        self.candidate.name()
+    }
+
+    fn register(&mut self, entity: &Entity, now: Nanos) -> Result<(), RegisterError> {
+        let task = entity.id();
+        self.classic.register(entity, now)?;
+        let record = Record {
+            entity: entity.clone(),
+            active: false,
+            attained: 0,
+            expected: None,
+            ideal: 0,
+            since: None,
+        };
+        let own = self
+            .waiting
+            .reserve(self.records.len() + 1, task)
+            .and_then(|()| self.records.insert(task, record));
+        let told = own.and_then(|()| self.ask(|candidate| candidate.register(entity, now)).unwrap_or(Ok(())));
+        if told.is_err() {
+            self.records.remove(task);
+            self.classic.unregister(task);
+        }
+        told
+    }
+
+    fn unregister(&mut self, task: TaskId) -> bool {
+        if self.running == Some(task) {
+            self.settle();
+        }
+        if let Some(since) = self.records.remove(task).and_then(|record| record.since) {
+            self.waiting.remove(since, task);
+        }
+        self.ask(|candidate| candidate.unregister(task));
+        self.classic.unregister(task)
+    }
+
+    fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError> {
+        let task = entity.id();
+        self.classic.enqueue(entity, why, now)?;
+        self.pass_time(now);
+        if self.running == Some(task) {
+            if matches!(why, Enqueue::Preempted | Enqueue::Yielded) {
+                self.running = None;
+            } else {
+                self.settle();
+            }
+        }
+        self.ask(|candidate| candidate.enqueue(entity, why, now).is_ok());
+        let begins = self.records.get(task).is_some_and(|record| !record.active);
+        let expected = if begins { self.ask(|candidate| candidate.expected(task)).flatten() } else { None };
+        let (weight, acting) = (entity.weight(), self.rule == Rule::Acting);
+        let last = self.records.get(task).map(|record| record.ideal);
+        let size = expected.unwrap_or(SLICE).clamp(1_000, 1 << 40);
+        let ideal = begins.then(|| self.fluid.begin(size, weight, last, acting).0);
+        let Some(record) = self.records.get_mut(task) else { return Ok(()) };
+        record.entity = entity.clone();
+        record.since = Some(now);
+        if let Some(ideal) = ideal {
+            record.active = true;
+            record.attained = 0;
+            record.expected = expected.map(|time| time as f32);
+            record.ideal = ideal;
+        }
+        self.waiting.insert(now, task);
+        Ok(())
+    }
+
+    fn dequeue(&mut self, task: TaskId) -> bool {
+        if let Some(since) = self.records.get_mut(task).and_then(|record| record.since.take()) {
+            self.waiting.remove(since, task);
+        }
+        self.ask(|candidate| candidate.dequeue(task));
+        self.classic.dequeue(task)
+    }
+
+    fn pick(&mut self, now: Nanos) -> Option<Pick> {
+        self.pass_time(now);
+        self.settle();
+        self.counts.decisions += 1;
+        let mut pick = None;
+        if self.rule == Rule::Acting {
+            pick = self.starving(now).or_else(|| self.candidate_pick(now));
+        }
+        let pick = match pick {
+            Some(pick) => pick,
+            None => self.classic_pick(now)?,
+        };
+        self.took(pick.task, now);
+        Some(pick)
+    }
+
+    fn take(&mut self, task: TaskId, now: Nanos) -> Option<Nanos> {
+        let slice = self.classic.take(task, now)?;
+        self.pass_time(now);
+        self.settle();
+        self.took(task, now);
+        Some(slice)
+    }
+
+    fn charge(&mut self, task: TaskId, ran: Nanos, now: Nanos) {
+        self.now = self.now.max(now);
+        self.classic.charge(task, ran, now);
+        if let Some(record) = self.records.get_mut(task) {
+            record.attained = record.attained.saturating_add(ran);
+        }
+        self.ask(|candidate| candidate.charge(task, ran, now));
+    }
+
+    fn preempts(&self, woken: TaskId, current: TaskId, now: Nanos) -> bool {
+        if self.rule != Rule::Acting || self.broken {
+            return self.classic.preempts(woken, current, now);
+        }
+        let mut answer = None;
+        // Should it break here, the next call that may change something finds that out again.
+        self.contain.run(&mut || answer = Some(self.candidate.preempts(woken, current, now)));
+        answer.unwrap_or_else(|| self.classic.preempts(woken, current, now))
+    }
+
+    fn maintain(&mut self, now: Nanos) -> bool {
+        let worked = self.rule != Rule::Off && self.ask(|candidate| candidate.maintain(now)).unwrap_or(false);
+        if self.ask(|candidate| candidate.healthy()) == Some(false) {
+            self.ask(|candidate| candidate.restart());
+            if self.rule == Rule::Acting {
+                self.end_rule(Reason::NotFinite);
+            }
+        }
+        self.review();
+        worked
+    }
+
+    fn knows(&self, task: TaskId) -> bool {
+        self.classic.knows(task)
+    }
+
+    fn len(&self) -> usize {
+        self.classic.len()
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(TaskId)) {
+        self.classic.for_each(visit);
+    }
+}
+
+impl<C: Candidate> Guard<C> {
+    /// A task was picked, by whomever: the candidate hears of it.
+    fn took(&mut self, task: TaskId, now: Nanos) {
+        self.running = Some(task);
+        if let Some(since) = self.records.get_mut(task).and_then(|record| record.since.take()) {
+            self.waiting.remove(since, task);
+        }
+        self.ask(|candidate| candidate.take(task, now));
+    }
+
+    /// Puts another candidate in the place of one that is broken, and tells it of all tasks.
+    ///
+    /// # Errors
+    /// It does not take one of the tasks; the old one stays, broken.
+    pub fn replace(&mut self, mut candidate: C, now: Nanos) -> Result<(), RegisterError> {
+        for (_, record) in self.records.iter() {
+            candidate.register(&record.entity, now)?;
+        }
+        for (_, record) in self.records.iter().filter(|(_, record)| record.since.is_some()) {
+            // What can go wrong there concerns a task that it has just accepted.
+            let _ = candidate.enqueue(&record.entity, Enqueue::Preempted, now);
+        }
+        self.candidate = candidate;
+        self.broken = false;
+        Ok(())
+    }
+}

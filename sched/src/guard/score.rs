@@ -1,0 +1,173 @@
+//! Is it better? The outcome of every burst beside that of ideal sharing, window by window.
+
+use crate::fast::{exp, ln};
+use crate::fluid::Compared;
+
+/// Bursts in a window.
+pub const WINDOW: usize = 64;
+/// What is left of an old window's weight when a new one comes.
+const FADE: f32 = 0.9;
+/// The tail of a window is its third longest response time: about the 96th percentile.
+const TAIL: usize = 2;
+/// With fewer bursts, nothing is said of how well sizes are foretold.
+const FEWEST_PAIRS: usize = 8;
+const PAIRS_TO_JUDGE: usize = 32;
+
+/// Response times relative to ideal sharing; 1 is as good, 0.5 twice as good.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    /// Of the mean.
+    pub mean: f32,
+    /// Of the windows' long response times.
+    pub tail: f32,
+}
+
+/// The outcomes of one rule.
+#[derive(Debug, Clone)]
+pub(super) struct Score {
+    real: [f32; WINDOW],
+    ideal: [f32; WINDOW],
+    len: usize,
+    windows: u32,
+    /// Sums over windows, fading.
+    weight: f32,
+    sum_real: f32,
+    sum_ideal: f32,
+    tail: f32,
+}
+
+impl Score {
+    pub(super) const fn new() -> Self {
+        Self {
+            real: [0.0; WINDOW],
+            ideal: [0.0; WINDOW],
+            len: 0,
+            windows: 0,
+            weight: 0.0,
+            sum_real: 0.0,
+            sum_ideal: 0.0,
+            tail: 0.0,
+        }
+    }
+
+    /// Notes a burst. What comes while a full window waits to be closed is left out.
+    pub(super) fn add(&mut self, Compared { real, ideal, .. }: Compared) {
+        if self.len < WINDOW {
+            // In microseconds, at least one: ratios must exist.
+            self.real[self.len] = (real as f32 / 1e3).max(1.0);
+            self.ideal[self.len] = (ideal as f32 / 1e3).max(1.0);
+            self.len += 1;
+        }
+    }
+
+    /// Closes the window, if it is full.
+    pub(super) fn close(&mut self) -> bool {
+        if self.len < WINDOW {
+            return false;
+        }
+        self.len = 0;
+        self.windows += 1;
+        self.weight = self.weight * FADE + 1.0;
+        self.sum_real = self.sum_real * FADE + self.real.iter().sum::<f32>();
+        self.sum_ideal = self.sum_ideal * FADE + self.ideal.iter().sum::<f32>();
+        let long = |times: &mut [f32; WINDOW]| *times.select_nth_unstable_by(WINDOW - TAIL, f32::total_cmp).1;
+        self.tail = self.tail * FADE + ln(long(&mut self.real)) - ln(long(&mut self.ideal));
+        true
+    }
+
+    pub(super) fn windows(&self) -> u32 {
+        self.windows
+    }
+
+    /// As it is now; `None` before the first window.
+    pub(super) fn ratio(&self) -> Option<Ratio> {
+        let known = self.windows > 0;
+        known.then(|| Ratio { mean: self.sum_real / self.sum_ideal, tail: exp(self.tail / self.weight) })
+    }
+}
+
+/// How well sizes are foretold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Foresight {
+    /// Of the pairs of bursts of clearly different sizes, the share whose order was foretold: 0.5 is guessing.
+    pub concordance: f32,
+    /// Share of all pairs that are of clearly different sizes.
+    pub different: f32,
+}
+
+/// The last bursts: what was expected of them, and what they took.
+#[derive(Debug, Clone)]
+pub(super) struct Pairs {
+    pairs: [(f32, f32); WINDOW],
+    count: usize,
+    /// Running average of the concordance of windows.
+    average: f32,
+    windows: u32,
+}
+
+impl Pairs {
+    pub(super) const fn new() -> Self {
+        Self { pairs: [(0.0, 0.0); WINDOW], count: 0, average: 0.5, windows: 0 }
+    }
+
+    pub(super) fn add(&mut self, expected: f32, seen: f32) {
+        self.pairs[self.count % WINDOW] = (expected, seen);
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// Bursts so far.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// After every full window: takes it into the average.
+    pub(super) fn close(&mut self) {
+        if let Some(foresight) = self.foresight() {
+            self.windows += 1;
+            let step = (1.0 / self.windows as f32).max(0.25);
+            self.average += step * (foresight.concordance - self.average);
+        }
+    }
+
+    pub(super) fn foresight(&self) -> Option<Foresight> {
+        let pairs = &self.pairs[..self.count.min(WINDOW)];
+        let (mut all, mut different, mut right) = (0.0, 0.0, 0.0);
+        for (i, a) in pairs.iter().enumerate() {
+            for b in &pairs[..i] {
+                all += 1.0;
+                let (short, long) = if a.1 < b.1 { (a, b) } else { (b, a) };
+                if long.1 > 1.25 * short.1 {
+                    different += 1.0;
+                    // Expecting the same of both is a guess.
+                    right += if short.0 < long.0 {
+                        1.0
+                    } else if short.0 > long.0 {
+                        0.0
+                    } else {
+                        0.5
+                    };
+                }
+            }
+        }
+        (pairs.len() >= FEWEST_PAIRS).then(|| Foresight {
+            concordance: if different > 0.0 { right / different } else { 0.5 },
+            different: different / all,
+        })
+    }
+
+    /// What speaks for trying an order by expected sizes, if anything does: the order is foretold clearly better than by guessing, or
+    /// all sizes are so much the same that one after the other beats all at once in any order.
+    pub(super) fn promising(&self) -> Option<Foresight> {
+        let now = self.foresight()?;
+        let clearly = self.count >= PAIRS_TO_JUDGE && now.concordance >= 0.7;
+        let steadily = self.windows >= 3 && self.average >= 0.6 && now.concordance >= 0.6;
+        (now.different < 0.1 || clearly || steadily).then_some(now)
+    }
+
+    /// What speaks against going on: the order is guessed.
+    pub(super) fn hopeless(&self) -> Option<Foresight> {
+        let now = self.foresight()?;
+        let guessed = self.windows >= 3 && self.average < 0.55 && now.concordance < 0.55;
+        (guessed && now.different >= 0.1).then_some(now)
+    }
+}
