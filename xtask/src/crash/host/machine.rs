@@ -8,12 +8,13 @@
 //!   device is busy for the whole slice, the task is held up until the next one.
 //! - Compaction looks at [`COMPACT_PER_SLICE`] blocks in a slice; one on behalf of a waiting task stalls it by [`COMPACT_NS`].
 //! - Network buffers of orders 0 to 3 are wanted [`BUFFERS_PER_SLICE`] times a slice and held for [`BUFFER_SLICES`]. Such a
-//!   request cannot wait: it fails at the min mark, and wakes the reclaim and the compaction thread.
+//!   request cannot wait: it fails at the min mark, and wakes the reclaim and the compaction thread. It is then made again for a
+//!   single page, as network stacks do.
 //! - While growth is held back, requests of the workload that may wait are paced ([`Hold`], the kernel's rule);
 //!   those that cannot wait, the network's among them, never are. To be held is no stall: nothing looks for memory.
 //!
 //! The machine has crashed ("OOM") when a request that may wait finds nothing although everything reclaimable is gone and
-//! compaction does not help (a task would be killed), or when [`LAST_REFUSAL`] requests in a row of one order up to 3 that
+//! compaction does not help (a task would be killed), or when [`LAST_REFUSAL`] requests in a row for single pages that
 //! could not wait have failed (the machine no longer answers).
 
 use super::hold::Hold;
