@@ -46,8 +46,7 @@ const BUFFERS_PER_SLICE: usize = 2;
 const BUFFER_ORDERS: [usize; 8] = [0, 0, 0, 0, 1, 1, 2, 3];
 /// How long a buffer is held.
 const BUFFER_SLICES: usize = 5;
-/// This many requests in a row of one order that could not wait have failed: the machine no longer answers.
-/// A quarter of a second for all of them, two seconds for those of order 3.
+/// This many requests in a row for single pages that could not wait have failed: the machine no longer answers.
 const LAST_REFUSAL: u32 = 50;
 
 /// How a machine ended.
