@@ -34,6 +34,43 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The columns of a recording: the names of the fields, in the order of [`row`](Self::row).
+    pub const COLUMNS: [&str; 13] = [
+        "t_ns",
+        "total_pages",
+        "free_pages",
+        "largest_free_order",
+        "fragmentation",
+        "allocated_pages",
+        "freed_pages",
+        "failures",
+        "reclaimed_pages",
+        "reclaim_attempts",
+        "reclaimable_pages",
+        "stall_some_ns",
+        "stall_full_ns",
+    ];
+
+    /// The fields as numbers; what is too large for one is as large as can be.
+    pub fn row(&self) -> [i64; Self::COLUMNS.len()] {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        [
+            number(self.t_ns),
+            number(self.total_pages),
+            number(self.free_pages),
+            i64::from(self.largest_free_order),
+            i64::from(self.fragmentation),
+            number(self.allocated_pages),
+            number(self.freed_pages),
+            number(self.failures),
+            number(self.reclaimed_pages),
+            number(self.reclaim_attempts),
+            number(self.reclaimable_pages),
+            number(self.stall_some_ns),
+            number(self.stall_full_ns),
+        ]
+    }
+
     /// A machine of which nothing but its memory is known.
     pub fn quiet(t_ns: u64, total_pages: u64, free_pages: u64) -> Self {
         Sample {

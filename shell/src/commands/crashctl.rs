@@ -96,42 +96,6 @@ pub const SAMPLES: Command = Command {
     ..PLAIN
 };
 
-/// The columns of a recording: the fields of [`Sample`].
-const COLUMNS: [&str; 13] = [
-    "t_ns",
-    "total_pages",
-    "free_pages",
-    "largest_free_order",
-    "fragmentation",
-    "allocated_pages",
-    "freed_pages",
-    "failures",
-    "reclaimed_pages",
-    "reclaim_attempts",
-    "reclaimable_pages",
-    "stall_some_ns",
-    "stall_full_ns",
-];
-
-fn row(s: &Sample) -> [i64; COLUMNS.len()] {
-    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    [
-        number(s.t_ns),
-        number(s.total_pages),
-        number(s.free_pages),
-        i64::from(s.largest_free_order),
-        i64::from(s.fragmentation),
-        number(s.allocated_pages),
-        number(s.freed_pages),
-        number(s.failures),
-        number(s.reclaimed_pages),
-        number(s.reclaim_attempts),
-        number(s.reclaimable_pages),
-        number(s.stall_some_ns),
-        number(s.stall_full_ns),
-    ]
-}
-
 fn show(
     context: &mut Context<'_>,
     text: fn(&CrashState) -> String,
@@ -192,11 +156,11 @@ fn record(context: &mut Context<'_>) -> Result<Next, CommandError> {
 
 fn samples(context: &mut Context<'_>) -> Result<Next, CommandError> {
     let recording = context.system.crash_recording();
-    let rows = recording.samples.iter().map(row);
+    let rows = recording.samples.iter().map(Sample::row);
     if context.args.flag("json") {
         let text = json::document(|o| {
             o.boolean("recording", recording.on).number("missed", recording.missed);
-            o.numbers("ooms_ns", recording.ooms_ns.iter().copied()).texts("columns", COLUMNS);
+            o.numbers("ooms_ns", recording.ooms_ns.iter().copied()).texts("columns", Sample::COLUMNS);
             o.rows("samples", rows);
         });
         return context.print(&text);
@@ -204,7 +168,7 @@ fn samples(context: &mut Context<'_>) -> Result<Next, CommandError> {
     if recording.samples.is_empty() {
         return context.print("Nothing is recorded; `crashctl record on` begins.\n");
     }
-    context.print(&format!("{}\n", COLUMNS.join(",")))?;
+    context.print(&format!("{}\n", Sample::COLUMNS.join(",")))?;
     for row in rows {
         let cells = row.map(|n| n.to_string());
         context.print(&format!("{}\n", cells.join(",")))?;

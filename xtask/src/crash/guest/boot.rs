@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_the_kernel_prints_is_read() {
         let row = [100, 64000, 5000, 9, -1000, 7, 6, 5, 4, 3, 2, 1, 0];
-        let good = json!({"missed": 0, "ooms_ns": [70], "columns": recording::COLUMNS, "samples": [row]});
+        let good = json!({"missed": 0, "ooms_ns": [70], "columns": Sample::COLUMNS, "samples": [row]});
         let (samples, ooms) = parse(&good).unwrap();
         assert_eq!((samples.len(), ooms), (1, vec![70]));
         assert_eq!(

@@ -8,22 +8,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// The columns, in the order of the file.
-pub const COLUMNS: [&str; 13] = [
-    "t_ns",
-    "total_pages",
-    "free_pages",
-    "largest_free_order",
-    "fragmentation",
-    "allocated_pages",
-    "freed_pages",
-    "failures",
-    "reclaimed_pages",
-    "reclaim_attempts",
-    "reclaimable_pages",
-    "stall_some_ns",
-    "stall_full_ns",
-];
 /// More samples than any run has.
 const MOST_SAMPLES: usize = 100_000;
 
@@ -108,9 +92,9 @@ impl Recording {
         for (name, number) in &self.facts {
             let _ = write!(text, " {name}={number}");
         }
-        let _ = writeln!(text, "\n{}", COLUMNS.join(","));
+        let _ = writeln!(text, "\n{}", Sample::COLUMNS.join(","));
         for sample in &self.samples {
-            let cells = row(sample).map(|n| n.to_string());
+            let cells = sample.row().map(|n| n.to_string());
             let _ = writeln!(text, "{}", cells.join(","));
         }
         text
@@ -183,17 +167,18 @@ pub fn samples(columns: &[&str], rows: &[Vec<i64>]) -> Result<Vec<Sample>> {
             .position(|column| *column == name)
             .with_context(|| format!("there is no column {name}"))
     };
-    let mut places = [0; COLUMNS.len()];
-    for (at, name) in places.iter_mut().zip(COLUMNS) {
+    let mut places = [0; Sample::COLUMNS.len()];
+    for (at, name) in places.iter_mut().zip(Sample::COLUMNS) {
         *at = place(name)?;
     }
     let mut samples: Vec<Sample> = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut n = [0; COLUMNS.len()];
+        let mut n = [0; Sample::COLUMNS.len()];
         for (number, at) in n.iter_mut().zip(places) {
             *number = *row.get(at).context("a line is too short")?;
         }
-        let count = |at: usize| u64::try_from(n[at]).with_context(|| format!("{} is negative", COLUMNS[at]));
+        let count =
+            |at: usize| u64::try_from(n[at]).with_context(|| format!("{} is negative", Sample::COLUMNS[at]));
         let sample = Sample {
             t_ns: count(0)?,
             total_pages: count(1)?,
@@ -215,25 +200,6 @@ pub fn samples(columns: &[&str], rows: &[Vec<i64>]) -> Result<Vec<Sample>> {
         samples.push(sample);
     }
     Ok(samples)
-}
-
-fn row(s: &Sample) -> [i64; COLUMNS.len()] {
-    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    [
-        number(s.t_ns),
-        number(s.total_pages),
-        number(s.free_pages),
-        i64::from(s.largest_free_order),
-        i64::from(s.fragmentation),
-        number(s.allocated_pages),
-        number(s.freed_pages),
-        number(s.failures),
-        number(s.reclaimed_pages),
-        number(s.reclaim_attempts),
-        number(s.reclaimable_pages),
-        number(s.stall_some_ns),
-        number(s.stall_full_ns),
-    ]
 }
 
 #[cfg(test)]
@@ -310,6 +276,6 @@ mod tests {
         assert!(wrong("1000000000,1000,899,10,-3", "1000000000,1000,899,10,99999").contains("index"));
         assert!(wrong("\n1000000000,", "\n9000000000,").contains("order of time"));
         assert!(Recording::from_csv("").is_err());
-        assert!(samples(&COLUMNS, &[vec![1, 2]]).is_err());
+        assert!(samples(&Sample::COLUMNS, &[vec![1, 2]]).is_err());
     }
 }

@@ -142,8 +142,8 @@ pub struct Machine<'m> {
     stalled: u64,
     /// Pages that the device can still write back in this slice.
     device: u64,
-    /// Requests in a row that could not wait and failed, by order.
-    refused: [u32; 4],
+    /// Requests in a row for single pages that could not wait and failed.
+    refused: u32,
     /// Network buffers by age.
     buffers: VecDeque<Vec<u64>>,
     background: bool,
@@ -177,7 +177,7 @@ impl<'m> Machine<'m> {
             stall_ns: 0,
             stalled: 0,
             device: RECLAIM_PER_SLICE,
-            refused: [0; 4],
+            refused: 0,
             buffers: VecDeque::from(vec![Vec::new(); BUFFER_SLICES]),
             background: false,
             wanted: 0,
@@ -212,8 +212,8 @@ impl<'m> Machine<'m> {
                 if let Some(hold) = self.hold.as_mut().filter(|_| may_wait) {
                     hold.taken(1 << order);
                 }
-                if let Some(refused) = self.refused.get_mut(order).filter(|_| !may_wait) {
-                    *refused = 0;
+                if order == 0 && !may_wait {
+                    self.refused = 0;
                 }
                 return Take::Got(self.hold(block, kind));
             }
@@ -236,9 +236,11 @@ impl<'m> Machine<'m> {
         if order > 0 && self.compacting.is_none() {
             self.compacting = Some(Compactor::new(&self.zones, Goal::Order(order)));
         }
-        let Some(refused) = self.refused.get_mut(order).filter(|_| order == 0) else { return Take::Later };
-        *refused += 1;
-        if *refused < LAST_REFUSAL { Take::Later } else { self.end(Cause::Starved) }
+        if order > 0 {
+            return Take::Later;
+        }
+        self.refused += 1;
+        if self.refused < LAST_REFUSAL { Take::Later } else { self.end(Cause::Starved) }
     }
 
     /// Gives a block back.
