@@ -1,22 +1,28 @@
-//! The kernel heap: talc (a free-list allocator with binned sizes) over blocks that are claimed as they are needed.
+//! The kernel heap: slabs for small pieces, talc (a free-list allocator with binned sizes) for all others, over blocks that
+//! are claimed as they are needed.
 //!
 //! ```
 //! use core::alloc::Layout;
 //! use mm::{FrameSource, Heap};
 //!
-//! /// Hands out one arena, once.
-//! struct Arena(Option<&'static mut [u8]>);
-//! // SAFETY: the arena is leaked, and given away by `take`.
-//! unsafe impl FrameSource for Arena {
+//! /// What the host has.
+//! struct Host;
+//! // SAFETY: what it hands out is never freed.
+//! unsafe impl FrameSource for Host {
 //!     fn grow(&mut self, min_bytes: usize) -> Option<(*mut u8, usize)> {
-//!         let arena = self.0.take_if(|arena| arena.len() >= min_bytes)?;
-//!         Some((arena.as_mut_ptr(), arena.len()))
+//!         let memory = vec![0; min_bytes.max(65536)].leak();
+//!         Some((memory.as_mut_ptr(), memory.len()))
+//!     }
+//!     fn slab(&mut self) -> Option<core::ptr::NonNull<u8>> {
+//!         #[repr(align(4096))]
+//!         struct Frame([u8; mm::heap::SLAB]);
+//!         Some(core::ptr::NonNull::from(Box::leak(Box::new(Frame([0; mm::heap::SLAB])))).cast())
 //!     }
 //! }
 //!
-//! let mut heap = Heap::new(Arena(Some(vec![0; 65536].leak())));
+//! let mut heap = Heap::new(Host);
 //! let layout = Layout::new::<[u64; 100]>();
-//! let numbers = heap.allocate(layout).expect("the arena is large enough");
+//! let numbers = heap.allocate(layout).expect("the host has memory");
 //! assert_eq!(heap.stats().allocated, 800);
 //! // SAFETY: allocated just now with this layout.
 //! unsafe { heap.deallocate(numbers, layout) };
@@ -29,7 +35,9 @@ use talc::DefaultBinning;
 use talc::base::{CHUNK_UNIT, Talc};
 use talc::source::Manual;
 
-pub use crate::heap_cache::rounded;
+pub use crate::size_class::{SLAB, is_small, rounded};
+use crate::size_class::{class_of, size_of_class};
+use crate::slab::Slabs;
 
 /// Where the heap gets memory from: in the kernel, buddy blocks seen through the direct map.
 ///
@@ -48,6 +56,15 @@ pub unsafe trait FrameSource {
     /// that does nothing here loses it.
     fn give_back(&mut self, start: *mut u8, bytes: usize) {
         let _ = (start, bytes);
+    }
+
+    /// [`SLAB`] bytes, aligned to as many, or `None` when there are no more.
+    fn slab(&mut self) -> Option<NonNull<u8>>;
+
+    /// Takes back what [`slab`](Self::slab) returned, in which nothing is allocated any more. A source that does nothing
+    /// here loses it.
+    fn give_back_slab(&mut self, slab: NonNull<u8>) {
+        let _ = slab;
     }
 }
 
@@ -72,8 +89,10 @@ pub struct HeapStats {
     pub peak: usize,
     /// Number of live allocations, and of pieces that the CPUs' caches hold.
     pub allocations: usize,
-    /// Number of regions that these are.
+    /// Number of regions that these are, the slabs apart.
     pub regions: usize,
+    /// Number of slabs.
+    pub slabs: usize,
     /// Number of requests that were refused.
     pub failures: u64,
 }
@@ -82,6 +101,7 @@ pub struct HeapStats {
 /// implements `GlobalAlloc` with that.
 pub struct Heap<S> {
     talc: Talc<Manual, DefaultBinning>,
+    slabs: Slabs,
     source: S,
     regions: Option<NonNull<Region>>,
     stats: HeapStats,
@@ -94,8 +114,16 @@ impl<S: FrameSource> Heap<S> {
     /// An empty heap: the first allocation asks `source` for memory. For statics.
     #[must_use]
     pub const fn new(source: S) -> Self {
-        let stats = HeapStats { claimed: 0, allocated: 0, peak: 0, allocations: 0, regions: 0, failures: 0 };
-        Self { talc: Talc::new(Manual), source, regions: None, stats }
+        let stats = HeapStats {
+            claimed: 0,
+            allocated: 0,
+            peak: 0,
+            allocations: 0,
+            regions: 0,
+            slabs: 0,
+            failures: 0,
+        };
+        Self { talc: Talc::new(Manual), slabs: Slabs::new(), source, regions: None, stats }
     }
 
     /// Allocates memory for `layout`; its contents are undefined. `None` when the source has no more.
@@ -105,23 +133,33 @@ impl<S: FrameSource> Heap<S> {
         if layout.size() == 0 {
             return Some(layout.dangling_ptr());
         }
-        let layout = rounded(layout);
-        let Some(memory) = self.find(layout) else {
-            self.stats.failures += 1;
-            return None;
+        let found = match class_of(layout) {
+            Some(class) => {
+                let mut piece = [NonNull::dangling()];
+                (self.allocate_pieces(class, &mut piece) == 1).then_some(piece[0])
+            }
+            None => self.find(layout).inspect(|_| self.count_in(layout.size(), 1)),
         };
-        self.stats.allocations += 1;
-        self.count(0, layout.size());
-        Some(memory)
+        self.stats.failures += u64::from(found.is_none());
+        found
     }
 
-    /// [`allocate`](Self::allocate) from what is claimed already; no failure is counted. The layout is a rounded one.
-    pub(crate) fn allocate_idle(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        // SAFETY: the size of a rounded layout is not 0.
-        let memory = unsafe { self.talc.try_allocate(layout) }?;
-        self.stats.allocations += 1;
-        self.count(0, layout.size());
-        Some(memory)
+    /// Fills `pieces` from the front with pieces of a small size, as many as there is memory for; how many. No failure is
+    /// counted.
+    pub(crate) fn allocate_pieces(&mut self, class: usize, pieces: &mut [NonNull<u8>]) -> usize {
+        let filled = self.slabs.allocate(&mut self.source, class, pieces);
+        self.count_in(filled * size_of_class(class), filled);
+        filled
+    }
+
+    /// Frees pieces of a small size.
+    ///
+    /// # Safety
+    /// Each one came from this heap, as a piece of this size, and was not freed since.
+    pub(crate) unsafe fn deallocate_pieces(&mut self, class: usize, pieces: &[NonNull<u8>]) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.slabs.free(class, pieces) };
+        self.count_out(pieces.len() * size_of_class(class), pieces.len());
     }
 
     /// Frees memory.
@@ -133,12 +171,13 @@ impl<S: FrameSource> Heap<S> {
         if layout.size() == 0 {
             return;
         }
-        let layout = rounded(layout);
-        // SAFETY: the caller vouches for `memory` and `layout`, which was rounded so too when it was allocated; sizes of 0
-        // never reach talc.
+        if let Some(class) = class_of(layout) {
+            // SAFETY: as the caller vouches; a piece of this layout is of this class.
+            return unsafe { self.deallocate_pieces(class, &[memory]) };
+        }
+        // SAFETY: the caller vouches for `memory` and `layout`; sizes of 0 and of classes never reach talc.
         unsafe { self.talc.deallocate(memory.as_ptr(), layout) };
-        self.stats.allocations -= 1;
-        self.count(layout.size(), 0);
+        self.count_out(layout.size(), 1);
     }
 
     /// Changes the size of an allocation, in place where that is possible; the common part of the contents is kept.
@@ -158,11 +197,13 @@ impl<S: FrameSource> Heap<S> {
         if old == new {
             return Some(memory);
         }
-        if old.size() != 0 && new.size() != 0 && old.align() == new.align() {
-            // SAFETY: the caller vouches for `memory` and `layout`, which was rounded so; neither size is 0.
-            let in_place = unsafe { self.talc.try_realloc_in_place(memory.as_ptr(), old, new.size()) };
+        let is_talcs = |layout: Layout| layout.size() != 0 && !is_small(layout);
+        if is_talcs(layout) && is_talcs(new_layout) {
+            // SAFETY: the caller vouches for `memory` and `layout`; neither size is 0, and both are talc's.
+            let in_place = unsafe { self.talc.try_realloc_in_place(memory.as_ptr(), layout, new_size) };
             if in_place {
-                self.count(old.size(), new.size());
+                self.count_out(layout.size(), 0);
+                self.count_in(new_size, 0);
                 return Some(memory);
             }
         }
@@ -175,11 +216,12 @@ impl<S: FrameSource> Heap<S> {
         Some(moved)
     }
 
-    /// Gives regions in which nothing is allocated back to the source, but keeps up to `keep` bytes of them; the bytes
-    /// given back. Looks at every region, so not for each freeing. The first region holds the allocator's own tables
-    /// and stays.
+    /// Gives slabs and regions in which nothing is allocated back to the source, but keeps up to `keep` bytes of them; the bytes
+    /// given back: at most 1 MiB of slabs at a time, so that it takes no longer; call it again until there is nothing to give.
+    /// Looks at every region, so not for each freeing. The first region holds talc's own tables and stays.
     pub fn trim(&mut self, mut keep: usize) -> usize {
-        let mut given = 0;
+        let mut given = self.slabs.trim(&mut self.source, keep);
+        keep = keep.saturating_sub(self.slabs.idle_bytes());
         let mut link: *mut Option<NonNull<Region>> = &raw mut self.regions;
         // SAFETY: the list holds the regions that `grow` claimed and that were not given back; each one's header is the
         // heap's, and its end is talc's, which never changes.
@@ -207,7 +249,7 @@ impl<S: FrameSource> Heap<S> {
     /// Bytes that [`trim`](Self::trim) could give back. Looks at every region.
     #[must_use]
     pub fn idle_bytes(&self) -> usize {
-        let (mut idle, mut link) = (0, self.regions);
+        let (mut idle, mut link) = (self.slabs.idle_bytes(), self.regions);
         while let Some(region) = link {
             // SAFETY: as in `trim`.
             let (region, any) = unsafe { (region.as_ref(), self.talc.reserved(region.as_ref().end).any) };
@@ -220,7 +262,8 @@ impl<S: FrameSource> Heap<S> {
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> HeapStats {
-        self.stats
+        let slabs = self.slabs.claimed();
+        HeapStats { claimed: self.stats.claimed + slabs, slabs: slabs / SLAB, ..self.stats }
     }
 
     /// The source of memory, for example to set it up once the frame allocator stands.
@@ -263,8 +306,14 @@ impl<S: FrameSource> Heap<S> {
         Some(())
     }
 
-    fn count(&mut self, freed: usize, allocated: usize) {
-        self.stats.allocated = self.stats.allocated - freed + allocated;
+    fn count_in(&mut self, bytes: usize, allocations: usize) {
+        self.stats.allocations += allocations;
+        self.stats.allocated += bytes;
         self.stats.peak = self.stats.peak.max(self.stats.allocated);
+    }
+
+    fn count_out(&mut self, bytes: usize, allocations: usize) {
+        self.stats.allocations -= allocations;
+        self.stats.allocated -= bytes;
     }
 }

@@ -2,39 +2,38 @@
 //! magazines).
 
 use crate::heap::{FrameSource, Heap};
+use crate::size_class::{ALIGN, CLASSES, class_of, size_of_class};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-/// Sizes are multiples of this, less what talc keeps at the end of a piece: rounding up to them wastes nothing there.
-const STEP: usize = 32;
-const TAG: usize = 8;
-const CLASSES: usize = 16;
-const LARGEST: usize = CLASSES * STEP - TAG;
-const ALIGN: usize = 16;
-/// Most pieces of a size, and how many are moved at once.
+/// Most pieces of a size.
 const CAPACITY: usize = 64;
-const BATCH: usize = CAPACITY / 2;
+/// Most bytes of a size, unless that is fewer than `FEWEST` pieces.
+const BYTES: usize = 8 << 10;
+const FEWEST: usize = 8;
 
-/// Which size a layout is served with; `None` when it is too large, aligned to more than 16, or empty.
-#[inline]
-fn class_of(layout: Layout) -> Option<usize> {
-    let is_small = layout.size().wrapping_sub(1) < LARGEST && layout.align() <= ALIGN;
-    is_small.then(|| (layout.size() + TAG - 1) / STEP)
-}
+/// Larger pieces, up to this many bytes, are kept one by one, `LARGE` of them: buffers that are made for each call.
+const LARGEST: usize = 36 << 10;
+const LEAST_LARGE: usize = 8 << 10;
+const LARGE: usize = 4;
 
-/// What a layout is allocated as: small ones are rounded up to one of 16 sizes, 24, 56, … 504, whoever allocates them.
-#[inline]
-#[must_use]
-pub fn rounded(layout: Layout) -> Layout {
-    class_of(layout).map_or(layout, layout_of)
-}
-
-#[inline]
-fn layout_of(class: usize) -> Layout {
-    let class = class.min(CLASSES - 1);
-    // SAFETY: the alignment is a power of two, and the size far below `isize::MAX`.
-    unsafe { Layout::from_size_align_unchecked((class + 1) * STEP - TAG, ALIGN) }
-}
+/// Most pieces of a class.
+const LIMITS: [usize; CLASSES] = {
+    let mut limits = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        let fitting = BYTES / size_of_class(class);
+        limits[class] = if fitting > CAPACITY {
+            CAPACITY
+        } else if fitting < FEWEST {
+            FEWEST
+        } else {
+            fitting
+        };
+        class += 1;
+    }
+    limits
+};
 
 /// A stack of free pieces for each small size, for one CPU.
 ///
@@ -43,17 +42,15 @@ fn layout_of(class: usize) -> Layout {
 /// lock. What it holds is allocated as far as the [`Heap`] knows, so drain before [`Heap::trim`]. A piece may be
 /// allocated through one cache and freed through another, or by the heap itself; but all caches are of one heap.
 ///
-/// Not in the kernel yet: [`refill`](Self::refill) hoards the last pieces of a heap that can't grow, so who uses it drains
-/// every CPU's cache before an allocation fails.
+/// It may hold the last pieces of a heap that can't grow: who uses it does without while memory is short, and drains every
+/// CPU's cache before an allocation fails.
 pub struct HeapCache {
-    stacks: [Stack; CLASSES],
-}
-
-/// `pieces[..len]` are free; the last one freed is on top.
-#[derive(Clone, Copy)]
-struct Stack {
-    pieces: [NonNull<u8>; CAPACITY],
-    len: usize,
+    /// How many pieces each stack has. Together, apart from the pieces: these are looked at each time.
+    lens: [usize; CLASSES],
+    /// Free pieces; the last one freed is on top.
+    stacks: [[NonNull<u8>; CAPACITY]; CLASSES],
+    /// Talc's pieces with their sizes, the oldest first; 0 where there is none.
+    large: [(usize, NonNull<u8>); LARGE],
 }
 
 // SAFETY: the pieces belong to the cache alone, whichever thread has it.
@@ -69,35 +66,48 @@ impl HeapCache {
     /// An empty cache.
     #[must_use]
     pub const fn new() -> Self {
-        Self { stacks: [Stack { pieces: [NonNull::dangling(); CAPACITY], len: 0 }; CLASSES] }
+        Self {
+            lens: [0; CLASSES],
+            stacks: [[NonNull::dangling(); CAPACITY]; CLASSES],
+            large: [(0, NonNull::dangling()); LARGE],
+        }
     }
 
     /// Memory for `layout` from this cache; `None` when it holds none of this size, and [`refill`](Self::refill) is due.
     #[inline]
     pub fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        let stack = self.stacks.get_mut(class_of(layout)?)?;
-        let top = stack.len.checked_sub(1)?;
-        let memory = *stack.pieces.get(top)?;
-        stack.len = top;
+        let Some(class) = class_of(layout) else { return self.allocate_large(layout) };
+        let top = self.lens[class].checked_sub(1)?;
+        let memory = *self.stacks[class].get(top)?;
+        self.lens[class] = top;
         Some(memory)
     }
 
-    /// Allocates from the heap, and fetches some more of that size where this takes no memory from the source. For layouts
-    /// that are not cached, too. `None` as [`Heap::allocate`].
-    pub fn refill<S: FrameSource>(&mut self, heap: &mut Heap<S>, layout: Layout) -> Option<NonNull<u8>> {
-        let first = heap.allocate(layout)?;
-        if let Some(class) = class_of(layout) {
-            let stack = &mut self.stacks[class];
-            let (before, filled) = (stack.len, (stack.len + BATCH - 1).min(CAPACITY));
-            for slot in &mut stack.pieces[before..filled] {
-                let Some(memory) = heap.allocate_idle(layout_of(class)) else { break };
-                *slot = memory;
-                stack.len += 1;
-            }
-            // What came first is handed out next.
-            stack.pieces[before..stack.len].reverse();
+    /// Talc's pieces are all aligned alike, up to [`ALIGN`] and more.
+    fn allocate_large(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        if !is_large(layout) {
+            return None;
         }
-        Some(first)
+        let slot = self.large.iter_mut().find(|slot| slot.0 == layout.size())?;
+        slot.0 = 0;
+        Some(slot.1)
+    }
+
+    /// Allocates from the heap, and fetches some more of that size. For layouts that are not cached, too. `None` as
+    /// [`Heap::allocate`].
+    #[cold]
+    #[inline(never)]
+    pub fn refill<S: FrameSource>(&mut self, heap: &mut Heap<S>, layout: Layout) -> Option<NonNull<u8>> {
+        let Some(class) = class_of(layout) else { return heap.allocate(layout) };
+        let (stack, len) = (&mut self.stacks[class], &mut self.lens[class]);
+        let filled = (*len + LIMITS[class] / 2).min(CAPACITY);
+        let fetched = heap.allocate_pieces(class, &mut stack[*len..filled]);
+        if fetched == 0 {
+            // To be counted as a failure.
+            return heap.allocate(layout);
+        }
+        *len += fetched - 1;
+        Some(stack[*len])
     }
 
     /// Takes memory back; false when it can't, because there are enough pieces of that size or it is none that is cached:
@@ -107,28 +117,41 @@ impl HeapCache {
     /// As for [`Heap::deallocate`], when this returns true.
     #[inline]
     pub unsafe fn deallocate(&mut self, memory: NonNull<u8>, layout: Layout) -> bool {
-        let Some(stack) = class_of(layout).and_then(|class| self.stacks.get_mut(class)) else { return false };
-        let Some(slot) = stack.pieces.get_mut(stack.len) else { return false };
-        *slot = memory;
-        stack.len += 1;
+        let Some(class) = class_of(layout) else { return self.deallocate_large(memory, layout) };
+        let len = self.lens[class];
+        if len >= LIMITS[class] {
+            return false;
+        }
+        self.stacks[class][len] = memory;
+        self.lens[class] = len + 1;
         true
+    }
+
+    fn deallocate_large(&mut self, memory: NonNull<u8>, layout: Layout) -> bool {
+        let slot = self.large.iter_mut().find(|slot| slot.0 == 0).filter(|_| is_large(layout));
+        let kept = slot.map(|slot| *slot = (layout.size(), memory));
+        kept.is_some()
     }
 
     /// Gives memory back to the heap, and with it the pieces of that size that were freed longest ago.
     ///
     /// # Safety
     /// As for [`Heap::deallocate`]; the heap is that which all of this cache's memory came from.
+    #[cold]
+    #[inline(never)]
     pub unsafe fn deallocate_full<S: FrameSource>(
         &mut self,
         heap: &mut Heap<S>,
         memory: NonNull<u8>,
         layout: Layout,
     ) {
-        if let Some(class) = class_of(layout)
-            && self.stacks[class].len == CAPACITY
-        {
-            // SAFETY: the caller vouches for the heap.
-            unsafe { self.give_oldest(heap, class) };
+        // SAFETY: the caller vouches for the heap.
+        unsafe {
+            match class_of(layout) {
+                Some(class) if self.lens[class] >= LIMITS[class] => self.give_oldest(heap, class),
+                None if is_large(layout) => self.give_oldest_large(heap),
+                _ => {}
+            }
         }
         // SAFETY: the caller vouches for `memory` and `layout`.
         unsafe {
@@ -138,19 +161,30 @@ impl HeapCache {
         }
     }
 
-    /// Gives the oldest batch of one size back.
+    /// Gives the older half of one size back.
     ///
     /// # Safety
     /// The heap is that which all of this cache's memory came from.
     unsafe fn give_oldest<S: FrameSource>(&mut self, heap: &mut Heap<S>, class: usize) {
-        let stack = &mut self.stacks[class];
-        let count = stack.len.min(BATCH);
-        for &memory in &stack.pieces[..count] {
-            // SAFETY: what is on the stack was allocated with this size, freed once, and is nobody else's.
-            unsafe { heap.deallocate(memory, layout_of(class)) };
+        let (stack, len) = (&mut self.stacks[class], &mut self.lens[class]);
+        let count = (*len).min(LIMITS[class] / 2);
+        // SAFETY: what is on the stack was allocated with this size, freed once, and is nobody else's.
+        unsafe { heap.deallocate_pieces(class, &stack[..count]) };
+        stack.copy_within(count..*len, 0);
+        *len -= count;
+    }
+
+    /// Gives the oldest of the larger pieces back, if there is one.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn give_oldest_large<S: FrameSource>(&mut self, heap: &mut Heap<S>) {
+        let (size, memory) = core::mem::replace(&mut self.large[0], (0, NonNull::dangling()));
+        self.large.rotate_left(1);
+        if let Ok(layout) = Layout::from_size_align(size, ALIGN) {
+            // SAFETY: allocated with this size, or of size 0, which is not looked at; talc's pieces are aligned alike.
+            unsafe { heap.deallocate(memory, layout) };
         }
-        stack.pieces.copy_within(count..stack.len, 0);
-        stack.len -= count;
     }
 
     /// Gives all back to the heap: before it is trimmed, when memory is short, when the CPU goes away. The number of bytes.
@@ -160,10 +194,14 @@ impl HeapCache {
     pub unsafe fn drain<S: FrameSource>(&mut self, heap: &mut Heap<S>) -> usize {
         let held = self.held();
         for class in 0..CLASSES {
-            while self.stacks[class].len > 0 {
+            while self.lens[class] > 0 {
                 // SAFETY: the caller vouches for the heap.
                 unsafe { self.give_oldest(heap, class) };
             }
+        }
+        for _ in 0..LARGE {
+            // SAFETY: as above.
+            unsafe { self.give_oldest_large(heap) };
         }
         held
     }
@@ -171,33 +209,18 @@ impl HeapCache {
     /// Bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.stacks.iter().enumerate().map(|(class, stack)| stack.len * layout_of(class).size()).sum()
+        let small = self.lens.iter().enumerate().map(|(class, len)| len * size_of_class(class));
+        small.chain(self.large.iter().map(|slot| slot.0)).sum()
     }
 
     /// Pieces held now.
     #[must_use]
     pub fn held_pieces(&self) -> usize {
-        self.stacks.iter().map(|stack| stack.len).sum()
+        self.lens.iter().sum::<usize>() + self.large.iter().filter(|slot| slot.0 > 0).count()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layouts_are_rounded_to_sixteen_sizes() {
-        let layout = |size, align| Layout::from_size_align(size, align).unwrap();
-        for size in 1..=LARGEST {
-            for align in [1, 8, 16] {
-                let rounded = rounded(layout(size, align));
-                assert!(rounded.size() >= size && rounded.size() < size + STEP && rounded.align() == ALIGN);
-                assert_eq!(super::rounded(rounded), rounded);
-            }
-        }
-        for other in [layout(0, 1), layout(LARGEST + 1, 1), layout(8, 32)] {
-            assert_eq!(rounded(other), other);
-            assert_eq!(class_of(other), None);
-        }
-    }
+/// Whether a piece, which is none of a small size, is kept.
+fn is_large(layout: Layout) -> bool {
+    (LEAST_LARGE..=LARGEST).contains(&layout.size()) && layout.align() <= ALIGN
 }

@@ -72,6 +72,10 @@ mod heap_cache;
 pub mod oom;
 mod pageblock;
 pub mod reclaim;
+#[allow(unsafe_code)]
+mod size_class;
+#[allow(unsafe_code)]
+mod slab;
 pub mod stall;
 mod stats;
 mod watermark;

@@ -2,7 +2,9 @@
 //! lost.
 
 use core::alloc::Layout;
+use core::ptr::NonNull;
 use mm::compact::{Compactor, Goal, Mover, Pinned, Progress};
+use mm::heap::SLAB;
 use mm::{Block, CpuCache, Frame, FrameSource, Heap, MigrateType, Reserve, ZoneKind, Zones};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,10 +12,16 @@ use std::rc::Rc;
 const FRAMES: usize = 1 << 12;
 type Shared = Rc<RefCell<Zones<'static>>>;
 
+/// A frame of real memory.
+#[derive(Clone)]
+#[repr(align(4096))]
+#[expect(dead_code, reason = "the heap writes to it")]
+struct Page([u8; 4096]);
+
 /// Blocks of the zones, seen through an arena of real memory.
 struct Blocks {
     zones: Shared,
-    arena: Rc<RefCell<Vec<[u64; 512]>>>,
+    arena: Rc<RefCell<Vec<Page>>>,
     taken: Vec<Block>,
 }
 
@@ -25,6 +33,10 @@ unsafe impl FrameSource for Blocks {
         self.taken.push(block);
         let start = self.arena.borrow_mut().as_mut_ptr().wrapping_add(block.pfn as usize);
         Some((start.cast(), block.bytes() as usize))
+    }
+
+    fn slab(&mut self) -> Option<NonNull<u8>> {
+        NonNull::new(self.grow(SLAB)?.0)
     }
 }
 
@@ -41,7 +53,7 @@ impl Mover for Everything {
 }
 
 /// Uses every way to allocate. Each may fail; what was got is given back. Number of failures seen.
-fn scenario(zones: &Shared, arena: &Rc<RefCell<Vec<[u64; 512]>>>) -> u64 {
+fn scenario(zones: &Shared, arena: &Rc<RefCell<Vec<Page>>>) -> u64 {
     let mut failures = 0;
     let mut blocks: Vec<Block> = Vec::new();
     let mut note = |result: Result<Block, mm::ZonesError>, blocks: &mut Vec<Block>| match result {
@@ -125,7 +137,7 @@ fn every_allocation_fails_in_turn() {
     zones.add_free(0, FRAMES as u64).unwrap();
     let boot = zones.stats();
     let zones = Rc::new(RefCell::new(zones));
-    let arena = Rc::new(RefCell::new(vec![[0_u64; 512]; FRAMES]));
+    let arena = Rc::new(RefCell::new(vec![Page([0; 4096]); FRAMES]));
 
     assert_eq!(scenario(&zones, &arena), 0, "without injection nothing fails");
     let mut sites = 0;

@@ -2,7 +2,7 @@
 
 use crate::arch::extended_state;
 use crate::arch::segments::Segments;
-use crate::memory::{OutOfMemory, Stack, frames, layout};
+use crate::memory::{CpuHeapCache, OutOfMemory, Stack, frames, layout};
 use crate::sync::IrqMutex;
 use crate::tasks::Task;
 use alloc::boxed::Box;
@@ -53,6 +53,8 @@ pub struct Cpu {
     pub(super) flush_pending: AtomicBool,
     /// Free frames that this CPU keeps for itself.
     pub frame_cache: IrqMutex<CpuCache>,
+    /// Small pieces of the heap that this CPU keeps for itself.
+    pub heap_cache: CpuHeapCache,
     /// Upper bound of the time between timer interrupts, in nanoseconds (lowered by the red-zone test).
     pub tick_cap: AtomicU64,
 }
@@ -99,6 +101,7 @@ impl Cpu {
             switches: AtomicU64::new(0),
             flush_pending: AtomicBool::new(false),
             frame_cache: IrqMutex::new(CpuCache::new(total_frames)),
+            heap_cache: CpuHeapCache::new(),
             tick_cap: AtomicU64::new(u64::MAX),
         }));
         cpu.this = cpu;

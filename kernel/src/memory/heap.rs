@@ -1,6 +1,8 @@
 //! The kernel heap as Rust's global allocator, growing by buddy blocks seen through the direct map, and giving those back
 //! in which nothing lies any more.
 //!
+//! Small pieces come from slabs, and for the most part from what each CPU keeps for itself ([`heap_caches`]).
+//!
 //! Much of the kernel makes small allocations that cannot report an error (a `Box`, a map's node). What happens when
 //! there is no memory for one depends on who asks:
 //!
@@ -9,24 +11,27 @@
 //! - Interrupts, holders of spin locks, and threads that free memory for others cannot wait. For them there is a reserve of
 //!   1 MiB that nobody else touches. What they need is bounded by the number of threads (places in wait queues and
 //!   timers), and most of it comes back at once.
+//!
+//! [`heap_caches`]: super::heap_caches
 
 use super::layout::DIRECT_MAP;
-use super::{direct, frames, shortage};
+use super::{direct, frames, heap_caches, shortage};
 use crate::arch::percpu;
 use crate::sync::IrqMutex;
 use crate::tasks;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, Ordering};
-use mm::{Block, FRAME_SIZE, FrameSource, Heap, HeapStats, MigrateType};
+use mm::heap::{is_small, rounded};
+use mm::{Block, FRAME_SIZE, FrameSource, Heap, HeapCache, HeapStats, MigrateType};
 use sched::TaskId;
 
 /// Smallest piece that the heap takes while there is enough: 1 MiB.
 const GROWTH_ORDER: usize = 8;
 /// Idle memory that the heap keeps while there is enough: one piece.
 const KEPT: usize = (FRAME_SIZE as usize) << GROWTH_ORDER;
-/// The reserve: single frames, and blocks of 64 KiB for what is larger.
-const RESERVE: [(usize, usize); 2] = [(0, 64), (4, 12)];
+/// The reserve: single frames for slabs, and blocks of 64 KiB for what is larger; half each.
+const RESERVE: [(usize, usize); 2] = [(0, 128), (4, 8)];
 
 /// How far an allocation may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +47,7 @@ pub enum Depth {
 struct BuddyBlocks {
     /// For the allocation under way.
     depth: Depth,
-    reserve: [heapless::Vec<Block, 64>; RESERVE.len()],
+    reserve: [heapless::Vec<Block, 128>; RESERVE.len()],
 }
 
 impl BuddyBlocks {
@@ -60,6 +65,25 @@ impl BuddyBlocks {
         }
     }
 
+    /// A block of the order `wished` for, or at least `wanted`, from as deep as the allocation under way may go.
+    fn block(&mut self, wished: usize, wanted: usize) -> Option<Block> {
+        let ordinary = |order| frames::alloc(order, MigrateType::Unmovable).ok();
+        let mut found = ordinary(wished);
+        if found.is_none() && wished > wanted {
+            found = ordinary(wanted);
+        }
+        if found.is_none() && self.depth >= Depth::Emergency {
+            found = frames::alloc_emergency(wanted, MigrateType::Unmovable).ok();
+        }
+        if found.is_none() && self.depth == Depth::Reserve {
+            let fitting = self.reserve.iter_mut().zip(RESERVE).filter(|(_, (order, _))| *order >= wanted);
+            // A slab is a single frame, and is given back as one.
+            let fitting = fitting.take(if wished == 0 { 1 } else { RESERVE.len() });
+            found = fitting.map(|(blocks, _)| blocks).find_map(|blocks| blocks.pop());
+        }
+        found
+    }
+
     fn reserve_bytes(&self) -> u64 {
         self.reserve.iter().flatten().map(Block::bytes).sum()
     }
@@ -72,28 +96,26 @@ unsafe impl FrameSource for BuddyBlocks {
         let pages = min_bytes.div_ceil(FRAME_SIZE as usize).checked_next_power_of_two()?;
         let wanted = pages.ilog2() as usize;
         // When memory is short, take no more than is asked for.
-        let block = [wanted.max(GROWTH_ORDER), wanted]
-            .into_iter()
-            .find_map(|order| frames::alloc(order, MigrateType::Unmovable).ok())
-            .or_else(|| match self.depth {
-                Depth::Ordinary => None,
-                _ => frames::alloc_emergency(wanted, MigrateType::Unmovable).ok(),
-            })
-            .or_else(|| match self.depth {
-                Depth::Reserve => {
-                    let fitting =
-                        self.reserve.iter_mut().zip(RESERVE).filter(|(_, (order, _))| *order >= wanted);
-                    fitting.map(|(blocks, _)| blocks).find_map(|blocks| blocks.pop())
-                }
-                _ => None,
-            })?;
+        let block = self.block(wanted.max(GROWTH_ORDER), wanted)?;
         Some((direct(block.address()), block.bytes() as usize))
     }
 
     fn give_back(&mut self, start: *mut u8, bytes: usize) {
         let order = (bytes as u64 / FRAME_SIZE).ilog2() as usize;
-        frames::free(Block { pfn: (start as u64 - DIRECT_MAP) / FRAME_SIZE, order });
+        frames::free(Block { pfn: frame_of(start), order });
     }
+
+    fn slab(&mut self) -> Option<NonNull<u8>> {
+        NonNull::new(direct(self.block(0, 0)?.address()))
+    }
+
+    fn give_back_slab(&mut self, slab: NonNull<u8>) {
+        frames::free_frame(frame_of(slab.as_ptr()), MigrateType::Unmovable);
+    }
+}
+
+fn frame_of(memory: *mut u8) -> u64 {
+    (memory as u64 - DIRECT_MAP) / FRAME_SIZE
 }
 
 struct KernelHeap(IrqMutex<Heap<BuddyBlocks>>);
@@ -106,9 +128,44 @@ impl KernelHeap {
         if is_to_fail(depth) {
             return None;
         }
-        let mut heap = self.0.lock();
-        heap.source_mut().depth = depth;
-        heap.allocate(layout)
+        match heap_caches::with(|cache| cache.allocate(layout)) {
+            Some(Some(memory)) => Some(memory),
+            _ => self.refill(layout, depth),
+        }
+    }
+
+    /// When the CPU has nothing of that size.
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, layout: Layout, depth: Depth) -> Option<NonNull<u8>> {
+        let lock = || {
+            let mut heap = self.0.lock();
+            heap.source_mut().depth = depth;
+            heap
+        };
+        let found = match depth {
+            Depth::Ordinary => heap_caches::with(|cache| cache.refill(&mut lock(), layout)),
+            // What is taken from a reserve is not to be kept.
+            _ => None,
+        };
+        found.unwrap_or_else(|| lock().allocate(layout))
+    }
+
+    /// When the CPU has enough of that size.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn give_back(&self, memory: NonNull<u8>, layout: Layout) {
+        // SAFETY: by the caller, allocated here with this layout; there is one heap.
+        let kept = heap_caches::with(|cache| unsafe {
+            cache.deallocate_full(&mut self.0.lock(), memory, layout);
+        });
+        if kept.is_none() {
+            // SAFETY: as above.
+            unsafe { self.0.lock().deallocate(memory, layout) };
+        }
     }
 
     /// When the ordinary way has failed.
@@ -131,28 +188,33 @@ unsafe impl GlobalAlloc for KernelHeap {
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         if let Some(memory) = NonNull::new(memory) {
-            // SAFETY: by the caller's contract, allocated here with this layout.
-            unsafe { self.0.lock().deallocate(memory, layout) }
+            // SAFETY: by the caller's contract, allocated here with this layout; there is one heap.
+            let kept = heap_caches::with(|cache| unsafe { cache.deallocate(memory, layout) });
+            if kept != Some(true) {
+                // SAFETY: as above; the cache has not taken it.
+                unsafe { self.give_back(memory, layout) };
+            }
         }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let Some(old) = NonNull::new(memory) else { return ptr::null_mut() };
-        let resized = if is_to_fail(Depth::Ordinary) {
-            None
-        } else {
-            let mut heap = self.0.lock();
-            heap.source_mut().depth = Depth::Ordinary;
-            // SAFETY: by the caller's contract, allocated here with this layout.
-            unsafe { heap.reallocate(old, layout, new_size) }
-        };
-        if let Some(resized) = resized {
-            return resized.as_ptr();
-        }
         let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
             return ptr::null_mut();
         };
-        let Some(new) = self.find(new_layout) else { return ptr::null_mut() };
+        if rounded(layout) == rounded(new_layout) {
+            return memory;
+        }
+        if !is_small(layout) && !is_small(new_layout) && !is_to_fail(Depth::Ordinary) {
+            let mut heap = self.0.lock();
+            heap.source_mut().depth = Depth::Ordinary;
+            // SAFETY: by the caller's contract, allocated here with this layout.
+            if let Some(resized) = unsafe { heap.reallocate(old, layout, new_size) } {
+                return resized.as_ptr();
+            }
+        }
+        // SAFETY: the size is not 0, by the caller's contract.
+        let Some(new) = NonNull::new(unsafe { self.alloc(new_layout) }) else { return ptr::null_mut() };
         // SAFETY: both are valid for the smaller size and distinct; the old one is the caller's, and given up by it.
         unsafe {
             new.as_ptr().copy_from_nonoverlapping(memory, layout.size().min(new_size));
@@ -205,9 +267,15 @@ fn is_to_fail(depth: Depth) -> bool {
     true
 }
 
-/// Bytes claimed, allocated, and at the peak.
+/// Bytes claimed, allocated, and at the peak; what the CPUs keep for themselves counts as allocated.
 pub fn stats() -> HeapStats {
     HEAP.0.lock().stats()
+}
+
+/// Takes back all that a CPU keeps for itself.
+pub(super) fn take_back(cache: &mut HeapCache) {
+    // SAFETY: there is one heap.
+    unsafe { cache.drain(&mut HEAP.0.lock()) };
 }
 
 /// Bytes of page frames that the heap has: claimed, or in reserve.
@@ -222,23 +290,51 @@ pub fn alloc_at_once(layout: Layout) -> Option<NonNull<u8>> {
     HEAP.attempt(layout, Depth::Ordinary)
 }
 
-/// Sees to it that there is a reserve, and that idle memory goes back: again and again, while memory is not short.
+/// Sees to it that there is a reserve, that idle memory goes back, and that the CPUs keep pieces for themselves: again and
+/// again, in a thread, while memory is not short.
 pub fn keep_in_order() {
     let mut heap = HEAP.0.lock();
     heap.source_mut().keep_reserve();
     let stats = heap.stats();
+    drop(heap);
     // Only where it may be worth the look at all regions.
     if stats.claimed - stats.allocated > 2 * KEPT {
-        heap.trim(KEPT);
+        trim_to(KEPT);
     }
+    heap_caches::switch_on();
 }
 
-/// Bytes that [`trim`] could give back.
+/// From here on the CPUs keep pieces for themselves while memory is not short. Once, in a thread, with all CPUs running.
+pub fn start_caching() {
+    heap_caches::init();
+    keep_in_order();
+}
+
+/// Gives up what the CPUs keep for themselves until [`keep_in_order`] is called next: memory is short. In a thread, without
+/// locks.
+pub fn stop_caching() {
+    heap_caches::switch_off();
+}
+
+/// Bytes that [`trim`] could give back, apart from what the CPUs pin by what they keep.
 pub fn idle_bytes() -> u64 {
     HEAP.0.lock().idle_bytes() as u64
 }
 
-/// Gives back what is idle; how many bytes.
+/// Gives back what is idle; how many bytes. In a thread, without locks.
 pub fn trim() -> u64 {
-    HEAP.0.lock().trim(0) as u64
+    heap_caches::drain();
+    trim_to(0)
+}
+
+fn trim_to(keep: usize) -> u64 {
+    let mut given = 0;
+    loop {
+        // A part at a time, so that interrupts and others are let in.
+        let part = HEAP.0.lock().trim(keep) as u64;
+        if part == 0 {
+            return given;
+        }
+        given += part;
+    }
 }

@@ -3,6 +3,7 @@
 pub mod compaction;
 pub mod frames;
 pub mod heap;
+mod heap_caches;
 #[cfg(feature = "ai-ops")]
 pub mod hold_back;
 pub mod layout;
@@ -14,6 +15,7 @@ mod stack;
 pub mod vmalloc;
 
 pub use heap::{held as heap_held, stats as heap_stats};
+pub use heap_caches::CpuHeapCache;
 pub use paging::{map, root as page_table_root, unmap};
 pub use region::Region;
 pub use stack::{STACK_SIZE, Stack, is_guard as is_stack_guard};

@@ -108,11 +108,12 @@ pub fn start() -> Result<(), SpawnError> {
     register(&SpareStacks);
     register(&IdleHeap);
     crate::log::register_shrinker();
-    heap::keep_in_order();
+    heap::start_caching();
     tasks::spawn("reclaim", tasks::Options::default(), || {
         loop {
             WAKE.wait_until_deadline(uptime_nanos() + PERIOD_NANOS, || WANTED.swap(false, Ordering::AcqRel));
             if frames::pressure() >= Pressure::Low {
+                heap::stop_caching();
                 let missing = frames::with_zones(|zones| zones.shortage()).unwrap_or(0);
                 reclaim((missing * FRAME_SIZE).max(LEAST));
             } else {
@@ -245,6 +246,7 @@ fn free_until<R>(order: usize, mut attempt: impl FnMut() -> Option<R>) -> Option
                 compaction::run(Goal::Order(order));
             }
             // What the CPUs keep was free before: no progress by itself. But it may be what is wanted.
+            heap::stop_caching();
             frames::drain_caches();
             freed
         });

@@ -137,18 +137,35 @@ pub struct OurHeap(pub mm::Heap<Blocks>);
 // SAFETY: as for `Talc`.
 unsafe impl Send for OurHeap {}
 
-/// Blocks of an arena, by frame number.
+/// Blocks of an arena, by frame number, single ones through a cache as in the kernel.
 pub struct Blocks {
-    pub buddy: Buddy<'static>,
+    pub zones: Zones<'static>,
+    pub cache: CpuCache,
     pub arena: *mut u8,
 }
 
-// SAFETY: every block of the buddy is handed out once, and lies in the leaked arena.
+// SAFETY: every block of the zones is handed out once, and lies in the leaked arena.
 unsafe impl FrameSource for Blocks {
     fn grow(&mut self, min_bytes: usize) -> Option<(*mut u8, usize)> {
         let pages = min_bytes.max(1 << 20).div_ceil(4096).next_power_of_two();
-        let block: Block = self.buddy.alloc(pages.trailing_zeros() as usize, MigrateType::Unmovable).ok()?;
+        let order = pages.trailing_zeros() as usize;
+        let block: Block = self.zones.alloc(order, MigrateType::Unmovable, Reserve::None).ok()?;
         Some((self.arena.wrapping_add(block.address() as usize), block.bytes() as usize))
+    }
+
+    fn slab(&mut self) -> Option<NonNull<u8>> {
+        let pfn = match self.cache.alloc(0, MigrateType::Unmovable) {
+            Some(pfn) => pfn,
+            None => self.cache.refill(&mut self.zones, 0, MigrateType::Unmovable, Reserve::None).ok()?,
+        };
+        NonNull::new(self.arena.wrapping_add(pfn as usize * 4096))
+    }
+
+    fn give_back_slab(&mut self, slab: NonNull<u8>) {
+        let pfn = (slab.as_ptr().addr() - self.arena.addr()) as u64 / 4096;
+        if let Some(drained) = self.cache.free(pfn, 0, MigrateType::Unmovable) {
+            self.zones.free_drained(drained).expect("it was handed out");
+        }
     }
 }
 
@@ -162,10 +179,27 @@ impl RawHeap for OurHeap {
     }
 }
 
-/// Our heap behind a lock, small pieces from the CPU's cache: not in the kernel yet.
+/// Our heap behind a lock, small pieces from the CPU's cache.
 pub struct CachedHeap<'a> {
     pub heap: &'a Mutex<OurHeap>,
     pub cache: HeapCache,
+}
+
+impl CachedHeap<'_> {
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        self.cache.refill(&mut self.heap.lock().0, layout)
+    }
+
+    /// # Safety
+    /// As [`HeapCache::deallocate_full`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn deallocate_full(&mut self, at: NonNull<u8>, layout: Layout) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.cache.deallocate_full(&mut self.heap.lock().0, at, layout) };
+    }
 }
 
 impl Allocator for CachedHeap<'_> {
@@ -174,7 +208,7 @@ impl Allocator for CachedHeap<'_> {
         let layout = bytes(size);
         let at = match self.cache.allocate(layout) {
             Some(at) => at,
-            None => self.cache.refill(&mut self.heap.lock().0, layout)?,
+            None => self.refill(layout)?,
         };
         Some(at.as_ptr().expose_provenance() as u64)
     }
@@ -186,7 +220,7 @@ impl Allocator for CachedHeap<'_> {
             // SAFETY: a script frees what it allocated, once, with the size that it asked for; there is one heap.
             unsafe {
                 if !self.cache.deallocate(at, bytes(size)) {
-                    self.cache.deallocate_full(&mut self.heap.lock().0, at, bytes(size));
+                    self.deallocate_full(at, bytes(size));
                 }
             }
         }

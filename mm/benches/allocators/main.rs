@@ -77,8 +77,9 @@ impl Field {
         zones.add_free(0, FRAMES as u64).expect("fresh metadata");
         let mut buddy = Buddy::new(metadata(), 0);
         buddy.add_free(0, FRAMES as u64).expect("fresh metadata");
-        let mut heap_buddy = Buddy::new(metadata(), 0);
-        heap_buddy.add_free(0, FRAMES as u64).expect("fresh metadata");
+        let mut heap_zones = Zones::new(metadata(), 0);
+        heap_zones.add_free(0, FRAMES as u64).expect("fresh metadata");
+        let heap_source = Blocks { zones: heap_zones, cache: CpuCache::new(FRAMES as u64), arena: arena() };
         let mut frames = FrameAllocator::new();
         frames.add_frame(0, FRAMES);
         let [a, b, c] = [arena(), arena(), arena()];
@@ -87,7 +88,7 @@ impl Field {
             zones: Mutex::new(zones),
             buddy: Mutex::new(buddy),
             frames: Mutex::new(frames),
-            ours: Mutex::new(OurHeap(mm::Heap::new(Blocks { buddy: heap_buddy, arena: arena() }))),
+            ours: Mutex::new(OurHeap(mm::Heap::new(heap_source))),
             peer: (Mutex::new(peer_heap(a)), at(a)),
             list: (Mutex::new(list_heap(b)), at(b)),
             talc: (Mutex::new(talc_heap(c)), at(c)),
@@ -111,13 +112,13 @@ impl Field {
         ]
     }
 
-    fn time_bytes(&self, script: &Script, threads: usize) -> Vec<Option<Timed>> {
+    fn time_bytes(&self, script: &Script, threads: usize, slow_too: bool) -> Vec<Option<Timed>> {
         vec![
             Some(time(script, threads, || CachedHeap { heap: &self.ours, cache: HeapCache::new() })),
             Some(time(script, threads, || locked(&self.ours, bytes))),
             Some(time(script, threads, || locked(&self.peer.0, bytes))),
-            // It searches a list for each request: with two threads, the traces take minutes.
-            (threads == 1).then(|| time(script, threads, || locked(&self.list.0, bytes))),
+            // It searches a list for each request: the traces take minutes.
+            (slow_too && threads == 1).then(|| time(script, threads, || locked(&self.list.0, bytes))),
             Some(time(script, threads, || locked(&self.talc.0, bytes))),
             Some(time(script, threads, || Nothing)),
         ]
@@ -237,6 +238,9 @@ fn main() {
     if std::env::args().any(|argument| argument == "fragmentation") {
         return;
     }
+    if std::env::args().any(|argument| argument == "heap") {
+        return time_heaps(&field, &byte_scripts);
+    }
     println!();
     println!(
         "pages: ns for an allocation and its free, medians of {ROUNDS} interleaved rounds; arena 64 MiB"
@@ -254,16 +258,21 @@ fn main() {
     }
     println!("ratio: buddy_system_allocator's frame allocator / AUTON with CPU cache\n");
 
-    if byte_scripts.is_empty() {
-        return;
+    if !byte_scripts.is_empty() {
+        time_heaps(&field, &byte_scripts);
     }
+}
+
+fn time_heaps(field: &Field, scripts: &[(String, Script)]) {
     println!("\nheap: ns for an allocation and its free, bytes as recorded");
     print!("{:<28} {:>3}", "requests", "thr");
     HEAP_NAMES.iter().for_each(|name| print!(" {name:>16}"));
     println!(" {:>8}", "ratio");
-    for (name, script) in byte_scripts.iter().filter(|(name, _)| is_wanted(name)) {
+    for (name, script) in scripts.iter().filter(|(name, _)| is_wanted(name)) {
         for threads in [1, 2] {
-            let rounds: Vec<_> = (0..ROUNDS.min(3)).map(|_| field.time_bytes(script, threads)).collect();
+            // Peers that search lists take minutes with many live pieces.
+            let slow_too = script.slots <= 2000;
+            let rounds: Vec<_> = (0..ROUNDS).map(|_| field.time_bytes(script, threads, slow_too)).collect();
             print_times(name, threads, &rounds, 2);
         }
     }
