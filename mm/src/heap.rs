@@ -36,8 +36,8 @@ use talc::base::{CHUNK_UNIT, Talc};
 use talc::source::Manual;
 
 pub use crate::size_class::{SLAB, is_small, rounded};
-use crate::size_class::{class_of, size_of_class};
-use crate::slab::Slabs;
+use crate::size_class::{WHOLE, class_of, size_of_class};
+use crate::slab::{Slabs, slab_of};
 
 /// Where the heap gets memory from: in the kernel, buddy blocks seen through the direct map.
 ///
@@ -102,6 +102,10 @@ pub struct HeapStats {
 pub struct Heap<S> {
     talc: Talc<Manual, DefaultBinning>,
     slabs: Slabs,
+    /// Those that [`allocate_protected`](Self::allocate_protected) alone takes from.
+    protected: Slabs,
+    /// Slabs that have become empty stay until they are trimmed.
+    keeps_slabs: bool,
     source: S,
     regions: Option<NonNull<Region>>,
     stats: HeapStats,
@@ -123,7 +127,15 @@ impl<S: FrameSource> Heap<S> {
             slabs: 0,
             failures: 0,
         };
-        Self { talc: Talc::new(Manual), slabs: Slabs::new(), source, regions: None, stats }
+        Self {
+            talc: Talc::new(Manual),
+            slabs: Slabs::new(false),
+            protected: Slabs::new(true),
+            keeps_slabs: true,
+            source,
+            regions: None,
+            stats,
+        }
     }
 
     /// Allocates memory for `layout`; its contents are undefined. `None` when the source has no more.
@@ -144,6 +156,20 @@ impl<S: FrameSource> Heap<S> {
         found
     }
 
+    /// [`allocate`](Self::allocate) for those who have a reserve of their own in the source: a small piece comes from slabs that
+    /// nobody else takes from, or what is left of them would be used up by the very ones who have taken all memory.
+    pub fn allocate_protected(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        // A whole slab shares nothing with anybody.
+        let Some(class) = class_of(layout).filter(|&class| class != WHOLE) else {
+            return self.allocate(layout);
+        };
+        let mut piece = [NonNull::dangling()];
+        let filled = self.protected.allocate(&mut self.source, class, &mut piece);
+        self.count_in(filled * size_of_class(class), filled);
+        self.stats.failures += u64::from(filled == 0);
+        (filled == 1).then_some(piece[0])
+    }
+
     /// Fills `pieces` from the front with pieces of a small size, as many as there is memory for; how many. No failure is
     /// counted.
     pub(crate) fn allocate_pieces(&mut self, class: usize, pieces: &mut [NonNull<u8>]) -> usize {
@@ -158,7 +184,20 @@ impl<S: FrameSource> Heap<S> {
     /// Each one came from this heap, as a piece of this size, and was not freed since.
     pub(crate) unsafe fn deallocate_pieces(&mut self, class: usize, pieces: &[NonNull<u8>]) {
         // SAFETY: as the caller vouches.
-        unsafe { self.slabs.free(class, pieces) };
+        unsafe {
+            // What was allocated together is often freed together.
+            for run in pieces.chunk_by(|a, b| slab_of(a) == slab_of(b)) {
+                let slabs = match Slabs::are_protected(class, run) {
+                    true => &mut self.protected,
+                    false => &mut self.slabs,
+                };
+                slabs.free(class, run);
+            }
+        }
+        if !self.keeps_slabs {
+            self.slabs.trim(&mut self.source, 0);
+            self.protected.trim(&mut self.source, 0);
+        }
         self.count_out(pieces.len() * size_of_class(class), pieces.len());
     }
 
@@ -220,7 +259,8 @@ impl<S: FrameSource> Heap<S> {
     /// given back: at most 1 MiB of slabs at a time, so that it takes no longer; call it again until there is nothing to give.
     /// Looks at every region, so not for each freeing. The first region holds talc's own tables and stays.
     pub fn trim(&mut self, mut keep: usize) -> usize {
-        let mut given = self.slabs.trim(&mut self.source, keep);
+        let mut given = self.protected.trim(&mut self.source, 0);
+        given += self.slabs.trim(&mut self.source, keep);
         keep = keep.saturating_sub(self.slabs.idle_bytes());
         let mut link: *mut Option<NonNull<Region>> = &raw mut self.regions;
         // SAFETY: the list holds the regions that `grow` claimed and that were not given back; each one's header is the
@@ -249,7 +289,7 @@ impl<S: FrameSource> Heap<S> {
     /// Bytes that [`trim`](Self::trim) could give back. Looks at every region.
     #[must_use]
     pub fn idle_bytes(&self) -> usize {
-        let (mut idle, mut link) = (self.slabs.idle_bytes(), self.regions);
+        let (mut idle, mut link) = (self.slabs.idle_bytes() + self.protected.idle_bytes(), self.regions);
         while let Some(region) = link {
             // SAFETY: as in `trim`.
             let (region, any) = unsafe { (region.as_ref(), self.talc.reserved(region.as_ref().end).any) };
@@ -259,10 +299,16 @@ impl<S: FrameSource> Heap<S> {
         idle
     }
 
+    /// Whether slabs that have become empty are kept until they are trimmed, as they are at first; otherwise they go back at
+    /// once: while memory is short, so that what came from a reserve returns to it.
+    pub fn keep_slabs(&mut self, keep: bool) {
+        self.keeps_slabs = keep;
+    }
+
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> HeapStats {
-        let slabs = self.slabs.claimed();
+        let slabs = self.slabs.claimed() + self.protected.claimed();
         HeapStats { claimed: self.stats.claimed + slabs, slabs: slabs / SLAB, ..self.stats }
     }
 

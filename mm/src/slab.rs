@@ -9,7 +9,7 @@ use core::ptr::{self, NonNull};
 const WORDS: usize = (SLAB - HEADER).div_ceil(16).div_ceil(64);
 
 /// At the beginning of each slab, but for whole ones.
-struct Slab {
+pub(crate) struct Slab {
     /// Neighbours in the list of its class, while something is free in it.
     next: *mut Slab,
     previous: *mut Slab,
@@ -17,7 +17,9 @@ struct Slab {
     map: [u64; WORDS],
     /// Two words, for a narrow store before a wide load would stall.
     free: u64,
-    class: u64,
+    class: u32,
+    /// Whether it belongs to the protected ones.
+    protected: bool,
 }
 
 const _: () = assert!(size_of::<Slab>() <= HEADER);
@@ -31,6 +33,7 @@ pub(crate) struct Slabs {
     idle_count: usize,
     /// Slabs taken from the source and not given back.
     count: usize,
+    protected: bool,
 }
 
 /// A multiplier `m` with `offset * m >> 32 == offset / size` for all offsets in a slab.
@@ -56,8 +59,14 @@ const PIECES: [u64; CLASSES] = {
 };
 
 impl Slabs {
-    pub(crate) const fn new() -> Self {
-        Self { partial: [ptr::null_mut(); CLASSES], idle: ptr::null_mut(), idle_count: 0, count: 0 }
+    pub(crate) const fn new(protected: bool) -> Self {
+        Self {
+            partial: [ptr::null_mut(); CLASSES],
+            idle: ptr::null_mut(),
+            idle_count: 0,
+            count: 0,
+            protected,
+        }
     }
 
     /// Bytes of the slabs that there are.
@@ -102,39 +111,44 @@ impl Slabs {
         filled
     }
 
-    /// Takes pieces back.
+    /// Whether pieces of a class are in a protected slab; all are in one slab.
     ///
     /// # Safety
-    /// Each came from [`allocate`](Self::allocate) with this class, and was not freed since.
+    /// They came from [`allocate`](Self::allocate) with this class, and were not freed since.
+    pub(crate) unsafe fn are_protected(class: usize, pieces: &[NonNull<u8>]) -> bool {
+        // SAFETY: the header is at the beginning of the slab; whole ones have none, and belong to nobody.
+        class != WHOLE && pieces.first().is_some_and(|piece| unsafe { (*slab_of(piece)).protected })
+    }
+
+    /// Takes pieces back that lie in one slab.
+    ///
+    /// # Safety
+    /// As [`are_protected`](Self::are_protected); they came from these slabs.
     pub(crate) unsafe fn free(&mut self, class: usize, pieces: &[NonNull<u8>]) {
         if class == WHOLE {
             // SAFETY: a piece of this class is a whole slab, and free now.
             return pieces.iter().for_each(|piece| unsafe { self.keep_idle(piece.as_ptr().cast()) });
         }
-        // What was allocated together is often freed together.
-        let slab_of = |piece: &NonNull<u8>| piece.as_ptr().map_addr(|at| at & !(SLAB - 1)).cast::<Slab>();
-        for run in pieces.chunk_by(|a, b| slab_of(a) == slab_of(b)) {
-            let slab = slab_of(&run[0]);
-            // SAFETY: the pieces lie in a slab of ours, whose header is at its beginning.
-            unsafe {
-                debug_assert!((*slab).class == class as u64, "freed with the size of another piece");
-                for piece in run {
-                    let offset = (piece.as_ptr().addr() % SLAB - HEADER) as u64;
-                    let number = ((offset * RECIPROCALS[class]) >> 32) as usize;
-                    let (word, bit) = (&mut (*slab).map[number / 64], 1 << (number % 64));
-                    debug_assert!(*word & bit == 0, "double free");
-                    *word |= bit;
-                }
-                let before = (*slab).free;
-                let free = before + run.len() as u64;
-                (*slab).free = free;
-                if before == 0 {
-                    self.link(slab, class);
-                }
-                if free == PIECES[class] {
-                    self.unlink(slab);
-                    self.keep_idle(slab);
-                }
+        let Some(slab) = pieces.first().map(slab_of) else { return };
+        // SAFETY: the pieces lie in a slab of ours, whose header is at its beginning.
+        unsafe {
+            debug_assert!((*slab).class == class as u32, "freed with the size of another piece");
+            for piece in pieces {
+                let offset = (piece.as_ptr().addr() % SLAB - HEADER) as u64;
+                let number = ((offset * RECIPROCALS[class]) >> 32) as usize;
+                let (word, bit) = (&mut (*slab).map[number / 64], 1 << (number % 64));
+                debug_assert!(*word & bit == 0, "double free");
+                *word |= bit;
+            }
+            let before = (*slab).free;
+            let free = before + pieces.len() as u64;
+            (*slab).free = free;
+            if before == 0 {
+                self.link(slab, class);
+            }
+            if free == PIECES[class] {
+                self.unlink(slab);
+                self.keep_idle(slab);
             }
         }
     }
@@ -195,7 +209,8 @@ impl Slabs {
             previous: ptr::null_mut(),
             map,
             free: pieces as u64,
-            class: class as u64,
+            class: class as u32,
+            protected: self.protected,
         };
         // SAFETY: the slab is ours, and nothing lies in it yet.
         unsafe {
@@ -232,6 +247,11 @@ impl Slabs {
     }
 }
 
+/// The slab that a piece lies in.
+pub(crate) fn slab_of(piece: &NonNull<u8>) -> *mut Slab {
+    piece.as_ptr().map_addr(|at| at & !(SLAB - 1)).cast()
+}
+
 /// Takes as many pieces out of a slab as are free and wanted, the lowest first.
 unsafe fn take(slab: *mut Slab, class: usize, pieces: &mut [NonNull<u8>]) -> usize {
     let mut taken = 0;
@@ -262,9 +282,9 @@ mod tests {
 
     #[test]
     fn an_offset_is_divided_by_the_size() {
-        for class in 0..WHOLE {
+        for (class, reciprocal) in RECIPROCALS.iter().enumerate().take(WHOLE) {
             for offset in 0..SLAB - HEADER {
-                let number = ((offset as u64 * RECIPROCALS[class]) >> 32) as usize;
+                let number = ((offset as u64 * reciprocal) >> 32) as usize;
                 assert_eq!(number, offset / size_of_class(class), "{offset} in class {class}");
             }
         }

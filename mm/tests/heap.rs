@@ -490,3 +490,25 @@ fn each_growth_fails_in_turn() {
     }
     assert!(before > 5, "the heap grew only {before} times");
 }
+
+/// While empty slabs are not kept, each goes back with its last piece; those that were empty before go with the first.
+#[test]
+fn slabs_go_back_at_once_when_memory_is_short() {
+    let mut heap = Heap::new(Returning::default());
+    let layout = Layout::new::<[u8; 100]>();
+    let mut pieces: Vec<NonNull<u8>> = (0..200).map(|_| heap.allocate(layout).unwrap()).collect();
+    let slabs = heap.stats().slabs;
+    assert!(slabs > 4);
+    for piece in pieces.drain(100..) {
+        // SAFETY: allocated above with this layout.
+        unsafe { heap.deallocate(piece, layout) };
+    }
+    assert_eq!(heap.stats().slabs, slabs);
+    heap.keep_slabs(false);
+    for piece in pieces {
+        // SAFETY: as above.
+        unsafe { heap.deallocate(piece, layout) };
+        assert_eq!(heap.idle_bytes(), 0);
+    }
+    assert_eq!((heap.stats().slabs, heap.source_mut().given_back), (0, slabs * SLAB));
+}

@@ -124,7 +124,7 @@ impl Cpu<'_> {
             while let Ok(piece) = from.try_recv() {
                 self.free(&piece);
             }
-            if self.below(2) == 0 && live.len() < LIVE {
+            if self.below(3) > 0 && live.len() < LIVE {
                 // Mostly small; some beside the classes, some in the cache of larger ones.
                 let bits = 4 + self.below(12);
                 let layout =
@@ -152,7 +152,7 @@ impl Cpu<'_> {
 #[test]
 fn no_piece_is_lost_or_given_to_two() {
     let machine = Machine {
-        heap: Mutex::new(Heap::new(Host { left: 3 << 20 })),
+        heap: Mutex::new(Heap::new(Host { left: 3 << 19 })),
         drain: [const { AtomicBool::new(false) }; 2],
     };
     let (to_second, second) = mpsc::channel();

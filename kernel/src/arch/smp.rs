@@ -17,6 +17,8 @@ const SETUP_NANOS: u64 = 20_000_000_000;
 
 global_asm!(
     r#"
+# Global: the code that refers to them may be in another unit of this crate.
+.globl trampoline_start, trampoline_end, trampoline_cr3, trampoline_stack, trampoline_entry
 .section .rodata.trampoline, "a", @progbits
 .balign 16
 .code16

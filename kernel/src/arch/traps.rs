@@ -61,6 +61,7 @@ global_asm!(
     r#"
 .section .text.trap_stubs, "ax", @progbits
 .balign 16
+.globl trap_stubs
 trap_stubs:
 .set vector, 0
 .rept 256

@@ -8,6 +8,8 @@
 //!
 //! - A thread that can wait waits: it reclaims, compacts, has a task ended, and tries again
 //!   ([`shortage::wait_for_heap`](super::shortage)). It may use the emergency frames when nothing of this helps.
+//! - A thread that can begin again, the shell, has a reserve of half a MiB of its own, so that it goes on when others have
+//!   taken all. What is beyond that is refused, and the thread begins again.
 //! - Interrupts, holders of spin locks, and threads that free memory for others cannot wait. For them there is a reserve of
 //!   1 MiB that nobody else touches. What they need is bounded by the number of threads (places in wait queues and
 //!   timers), and most of it comes back at once.
@@ -30,8 +32,10 @@ use sched::TaskId;
 const GROWTH_ORDER: usize = 8;
 /// Idle memory that the heap keeps while there is enough: one piece.
 const KEPT: usize = (FRAME_SIZE as usize) << GROWTH_ORDER;
-/// The reserve: single frames for slabs, and blocks of 64 KiB for what is larger; half each.
-const RESERVE: [(usize, usize); 2] = [(0, 128), (4, 8)];
+/// The reserve: single frames for slabs, and blocks of 64 KiB for what is larger; half each. Orders and numbers.
+const RESERVE: [(usize, usize); 2] = [(0, 192), (4, 12)];
+/// So many of them are for those who cannot wait.
+const CANNOT_WAIT: [usize; RESERVE.len()] = [128, 8];
 
 /// How far an allocation may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,14 +44,16 @@ pub enum Depth {
     Ordinary,
     /// The frames below the min mark too.
     Emergency,
-    /// The heap's own reserve too.
+    /// What is kept for a thread that can begin again too.
+    Own,
+    /// All of the heap's own reserve too.
     Reserve,
 }
 
 struct BuddyBlocks {
     /// For the allocation under way.
     depth: Depth,
-    reserve: [heapless::Vec<Block, 128>; RESERVE.len()],
+    reserve: [heapless::Vec<Block, 192>; RESERVE.len()],
 }
 
 impl BuddyBlocks {
@@ -75,13 +81,33 @@ impl BuddyBlocks {
         if found.is_none() && self.depth >= Depth::Emergency {
             found = frames::alloc_emergency(wanted, MigrateType::Unmovable).ok();
         }
-        if found.is_none() && self.depth == Depth::Reserve {
-            let fitting = self.reserve.iter_mut().zip(RESERVE).filter(|(_, (order, _))| *order >= wanted);
-            // A slab is a single frame, and is given back as one.
-            let fitting = fitting.take(if wished == 0 { 1 } else { RESERVE.len() });
-            found = fitting.map(|(blocks, _)| blocks).find_map(|blocks| blocks.pop());
+        if found.is_none() && self.depth >= Depth::Own {
+            found = self.take_from_reserve(wanted, if wished == 0 { 1 } else { RESERVE.len() });
         }
         found
+    }
+
+    /// From the first `lists` of the reserve.
+    fn take_from_reserve(&mut self, wanted: usize, lists: usize) -> Option<Block> {
+        let all = self.reserve.iter_mut().zip(RESERVE).zip(CANNOT_WAIT).take(lists);
+        for ((blocks, (order, _)), theirs) in all {
+            let left = if self.depth == Depth::Reserve { 0 } else { theirs };
+            if order >= wanted && blocks.len() > left {
+                return blocks.pop();
+            }
+        }
+        None
+    }
+
+    /// The reserve is filled up first.
+    fn take_back(&mut self, block: Block) {
+        for (blocks, (order, count)) in self.reserve.iter_mut().zip(RESERVE) {
+            if order == block.order && blocks.len() < count && blocks.push(block).is_ok() {
+                return;
+            }
+        }
+        // Not to this CPU's cache, from where all may take it: it may come from below the min mark.
+        frames::free(block);
     }
 
     fn reserve_bytes(&self) -> u64 {
@@ -102,7 +128,7 @@ unsafe impl FrameSource for BuddyBlocks {
 
     fn give_back(&mut self, start: *mut u8, bytes: usize) {
         let order = (bytes as u64 / FRAME_SIZE).ilog2() as usize;
-        frames::free(Block { pfn: frame_of(start), order });
+        self.take_back(Block { pfn: frame_of(start), order });
     }
 
     fn slab(&mut self) -> Option<NonNull<u8>> {
@@ -110,7 +136,7 @@ unsafe impl FrameSource for BuddyBlocks {
     }
 
     fn give_back_slab(&mut self, slab: NonNull<u8>) {
-        frames::free_frame(frame_of(slab.as_ptr()), MigrateType::Unmovable);
+        self.take_back(Block { pfn: frame_of(slab.as_ptr()), order: 0 });
     }
 }
 
@@ -148,7 +174,10 @@ impl KernelHeap {
             // What is taken from a reserve is not to be kept.
             _ => None,
         };
-        found.unwrap_or_else(|| lock().allocate(layout))
+        found.unwrap_or_else(|| match depth {
+            Depth::Own => lock().allocate_protected(layout),
+            _ => lock().allocate(layout),
+        })
     }
 
     /// When the CPU has enough of that size.
@@ -295,6 +324,7 @@ pub fn alloc_at_once(layout: Layout) -> Option<NonNull<u8>> {
 pub fn keep_in_order() {
     let mut heap = HEAP.0.lock();
     heap.source_mut().keep_reserve();
+    heap.keep_slabs(true);
     let stats = heap.stats();
     drop(heap);
     // Only where it may be worth the look at all regions.
@@ -310,9 +340,10 @@ pub fn start_caching() {
     keep_in_order();
 }
 
-/// Gives up what the CPUs keep for themselves until [`keep_in_order`] is called next: memory is short. In a thread, without
-/// locks.
+/// Gives up what the CPUs keep for themselves, and empty slabs as soon as they are empty, until [`keep_in_order`] is called
+/// next: memory is short. In a thread, without locks.
 pub fn stop_caching() {
+    HEAP.0.lock().keep_slabs(false);
     heap_caches::switch_off();
 }
 

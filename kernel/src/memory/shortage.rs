@@ -17,6 +17,7 @@ use mm::oom::{self, Candidate};
 use mm::reclaim::{ReclaimStats, Reclaimed, Registry, Shrinker};
 use mm::stall::{Stall, StallStats};
 use mm::{Block, FRAME_SIZE, MigrateType, Pressure};
+use sched::TaskId;
 
 /// Caches that can give memory back.
 pub const SHRINKERS: usize = 8;
@@ -30,7 +31,7 @@ const PATIENCE_NANOS: u64 = 5_000_000_000;
 const MOST_RECLAIMS: u32 = 16;
 /// Blocks are refused at last, after so many ends of tasks.
 const MOST_ENDS: u32 = 16;
-/// The heap refuses only requests above this size, and those of threads that can start again.
+/// The heap refuses only requests above this size, of threads that report it, and those of threads that can start again.
 const SMALL: usize = 64 << 10;
 /// Where nothing can be freed, the heap looks again after this time...
 const PAUSE_NANOS: u64 = 10_000_000;
@@ -100,6 +101,33 @@ impl Freeing {
 impl Drop for Freeing {
     fn drop(&mut self) {
         self.0.freeing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Threads that live in a [`MayRefuse`].
+static REFUSABLE: IrqMutex<heapless::Vec<TaskId, 16>> = IrqMutex::new(heapless::Vec::new());
+
+/// While it lives, the heap may refuse the calling thread requests above 64 KiB, for it reports such failures. All others
+/// wait for what they ask, for most of the kernel cannot report that there is none.
+#[cfg_attr(not(feature = "llm"), allow(dead_code, reason = "only the model's loader reports it"))]
+pub struct MayRefuse(TaskId);
+
+#[cfg_attr(not(feature = "llm"), allow(dead_code, reason = "as above"))]
+impl MayRefuse {
+    /// From here on. Where too many threads are in one, this one waits as all others do.
+    pub fn begin() -> Self {
+        let id = tasks::current().id;
+        let _ = REFUSABLE.lock().push(id);
+        Self(id)
+    }
+}
+
+impl Drop for MayRefuse {
+    fn drop(&mut self) {
+        let mut refusable = REFUSABLE.lock();
+        if let Some(at) = refusable.iter().position(|&id| id == self.0) {
+            refusable.swap_remove(at);
+        }
     }
 }
 
@@ -200,15 +228,16 @@ pub fn alloc(order: usize, kind: MigrateType) -> Result<Block, OutOfMemory> {
 
 /// Memory for the heap, for a thread that can wait, after the ordinary way has failed. `attempt` tries to get it.
 ///
-/// Small requests wait for as long as it takes, unless the thread can start again ([`tasks::Options::restart`]): where
-/// there is nothing to free and nobody to end, its request is refused after a while, and so are large ones.
+/// Requests wait for as long as it takes. Where there is nothing to free and nobody to end, those of a thread that can start
+/// again ([`tasks::Options::restart`]) are refused after a while, and large ones of a thread that reports that ([`MayRefuse`]).
 pub fn wait_for_heap<R>(bytes: usize, attempt: &mut dyn FnMut(Depth) -> Option<R>) -> Option<R> {
     let task = tasks::current();
     if task.is_killed() || task.is_freeing() {
         return attempt(Depth::Reserve);
     }
     let order = bytes.div_ceil(FRAME_SIZE as usize).next_power_of_two().ilog2() as usize;
-    let may_refuse = bytes > SMALL || task.restart.is_some();
+    let reports = bytes > SMALL && REFUSABLE.lock().contains(&task.id);
+    let may_refuse = reports || task.restart.is_some();
     let start = uptime_nanos();
     let mut choose_at = start;
     loop {
@@ -220,7 +249,11 @@ pub fn wait_for_heap<R>(bytes: usize, attempt: &mut dyn FnMut(Depth) -> Option<R
         if choose && stalled(|| end_a_task(order)) == Choice::Ended {
             continue;
         }
-        let found = attempt(if task.is_killed() { Depth::Reserve } else { Depth::Emergency });
+        let found = attempt(match task.restart {
+            _ if task.is_killed() => Depth::Reserve,
+            Some(_) => Depth::Own,
+            None => Depth::Emergency,
+        });
         if found.is_some() {
             return found;
         }

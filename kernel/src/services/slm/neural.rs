@@ -3,6 +3,7 @@
 use super::exchange::{Event, Exchange, Outcome, Progress, Request};
 use super::{LOAD_FAILED, SHOWN, prefixes, source};
 use crate::boot;
+use crate::memory::shortage::MayRefuse;
 use crate::memory::{OutOfMemory, Region, frames};
 use crate::services::clock::KernelClock;
 use crate::services::parallel::{CALLER_CPU, WORKERS};
@@ -109,10 +110,14 @@ fn serve() {
     loop {
         let result = match (EXCHANGE.next(), &mut model) {
             (Request::Load, Some(_)) => Err(SlmError::AlreadyLoaded),
-            (Request::Load, empty) => open().map(|opened| {
-                *empty = Some(opened);
-                Outcome::Nothing
-            }),
+            (Request::Load, empty) => {
+                // A file may ask for any number of names.
+                let _reported = MayRefuse::begin();
+                open().map(|opened| {
+                    *empty = Some(opened);
+                    Outcome::Nothing
+                })
+            }
             (Request::Unload, Some(_)) => {
                 model = None;
                 prefixes::clear();
