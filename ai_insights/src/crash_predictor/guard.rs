@@ -374,5 +374,5 @@ impl Guard {
 }
 
 fn below_low_watermark(now: &Sample) -> bool {
-    (now.free_pages as f64) < now.reserve_pages() * 1.25
+    now.free_pages < now.reserve_pages() / 4 * 5
 }

@@ -42,11 +42,11 @@ mod window;
 
 pub use assessment::{Assessment, FACTORS, Factor, Interval, Risk, ThresholdError};
 pub use coefficients::FITTED;
-pub use features::{CALM, FEATURES, Features, NAMES, SIGN};
+pub use features::{CALM, FEATURES, Features, NAMES, SIGN, Values};
 pub use guard::{Action, Decision, Done, Guard, GuardScore, Mode, Why};
 pub use hold::HOLD_NS;
-pub use model::{Coefficients, DEPTH, LEAVES, Model, Ranks, Tree, ranks, sum};
-pub use sample::Sample;
+pub use model::{Coefficients, DEPTH, LEAVES, Model, NEVER, Tree, sum};
+pub use sample::{Sample, WHOLE};
 pub use score::{Outcome, RECORDS, Record, Resolved, Score};
 
 use score::ScoreKeeper;
@@ -114,7 +114,7 @@ impl Predictor {
         let values = *self.features.values();
         let log_odds = self.model.log_odds(&values);
         let probability = self.model.probability(log_odds);
-        let seconds_to_oom = self.seconds_to_oom(&sample);
+        let seconds_to_oom = self.seconds_to_oom();
         let over = probability >= self.threshold;
         let middle = seconds_to_oom.map(|s| s.mid);
         let resolved = self.keeper.predict(sample.t_ns, log_odds, probability, over, middle);
@@ -191,7 +191,7 @@ impl Predictor {
     }
 
     /// The features after the last sample, as the model saw them; names in [`NAMES`].
-    pub fn features(&self) -> &[f32; FEATURES] {
+    pub fn features(&self) -> &Values {
         self.features.values()
     }
 
@@ -210,18 +210,15 @@ impl Predictor {
         self.model.forget();
     }
 
-    /// Seconds by the straight line over about 3 s; `None` while nothing falls, or in more than ten minutes.
-    pub fn straight_line_seconds(&self, sample: &Sample) -> Option<f32> {
-        let (slope, error) = self.features.line();
-        let seconds = sample.headroom() as f32 / -slope;
-        (slope < -1e-5 && slope < -error && seconds <= 600.0).then_some(seconds)
+    /// Seconds by the straight line over the last 4 s; `None` while nothing falls, or in more than ten minutes.
+    pub fn straight_line_seconds(&self) -> Option<f32> {
+        self.features.line_left().map(|(seconds, _)| seconds)
     }
 
-    fn seconds_to_oom(&self, sample: &Sample) -> Option<Interval> {
-        let straight = self.straight_line_seconds(sample)?;
-        let (slope, error) = self.features.line();
+    fn seconds_to_oom(&self) -> Option<Interval> {
+        let (straight, error) = self.features.line_left()?;
         // The line's own doubt widens the interval that the training runs gave.
-        let doubt = (1.64 * error / slope.abs()).min(0.9);
+        let doubt = (1.64 * error).min(0.9);
         let fit = self.model.coefficients();
         Some(Interval {
             low: straight * fit.time_low * (1.0 - doubt / 2.0),

@@ -5,7 +5,7 @@
 //! a shift of its log-odds are learned (Platt, 1999), by gradient steps on resolved predictions, within bounds, so that a
 //! machine whose memory behaves unlike the training runs is answered better, and [`Model::forget`] undoes all of it.
 
-use super::features::{CALM, FEATURES};
+use super::features::{CALM, FEATURES, Values};
 
 /// Log-odds beyond this are as good as certain.
 const LIMIT: f32 = 8.0;
@@ -30,57 +30,35 @@ const PARTS: f32 = 65_536.0;
 pub struct Tree {
     /// Which feature is asked for; an index below [`FEATURES`].
     pub feature: [u8; LEAVES - 1],
-    /// Is it above this? By [`rank`].
-    bound: [i32; LEAVES - 1],
+    /// Is it above this? [`NEVER`] is always answered with no.
+    pub bound: [i32; LEAVES - 1],
     /// Log-odds that the leaves add, in 65,536ths.
     leaf: [i32; LEAVES],
 }
 
-/// The features of a moment, as trees compare them.
-pub type Ranks = [i32; FEATURES];
-
-/// A number that is larger exactly where the float is; no NaN.
-const fn rank(value: f32) -> i32 {
-    let bits = (value + 0.0).to_bits() as i32;
-    if bits < 0 { bits ^ i32::MAX } else { bits }
-}
-
-/// All features by rank.
-pub fn ranks(features: &[f32; FEATURES]) -> Ranks {
-    features.map(rank)
-}
+/// The bound of a question that is always answered with no.
+pub const NEVER: i32 = i32::MAX;
 
 impl Tree {
-    /// From features asked for, bounds (infinity is always answered with no), and the log-odds of the leaves.
-    pub const fn new(feature: [u8; LEAVES - 1], bound: [f32; LEAVES - 1], leaf: [f32; LEAVES]) -> Self {
-        let (mut bounds, mut leaves) = ([0; LEAVES - 1], [0; LEAVES]);
+    /// From features asked for, bounds, and the log-odds of the leaves.
+    pub const fn new(feature: [u8; LEAVES - 1], bound: [i32; LEAVES - 1], leaf: [f32; LEAVES]) -> Self {
+        let mut leaves = [0; LEAVES];
         let mut i = 0;
         while i < LEAVES {
             leaves[i] = (leaf[i] * PARTS) as i32;
-            if i < LEAVES - 1 {
-                bounds[i] = rank(bound[i]);
-            }
             i += 1;
         }
-        Tree { feature, bound: bounds, leaf: leaves }
+        Tree { feature, bound, leaf: leaves }
     }
 
     /// Log-odds that it adds, in 65,536ths.
-    pub fn answer(&self, ranks: &Ranks) -> i32 {
+    pub fn answer(&self, features: &Values) -> i32 {
         let mut at = 0;
         for _ in 0..DEPTH {
-            let value = ranks[usize::from(self.feature[at]) % FEATURES];
+            let value = features[usize::from(self.feature[at]) % FEATURES];
             at = 2 * at + 1 + usize::from(value > self.bound[at]);
         }
         self.leaf[at - (LEAVES - 1)]
-    }
-
-    /// The bounds as they were given; `None` where the answer is always no.
-    pub fn bounds(&self) -> [Option<f32>; LEAVES - 1] {
-        self.bound.map(|rank| {
-            let value = f32::from_bits(if rank < 0 { rank ^ i32::MAX } else { rank } as u32);
-            value.is_finite().then_some(value)
-        })
     }
 
     /// Log-odds of the leaves.
@@ -90,8 +68,8 @@ impl Tree {
 }
 
 /// What trees add together.
-pub fn sum(trees: &[Tree], ranks: &Ranks) -> f32 {
-    trees.iter().map(|tree| tree.answer(ranks)).sum::<i32>() as f32 / PARTS
+pub fn sum(trees: &[Tree], features: &Values) -> f32 {
+    trees.iter().map(|tree| tree.answer(features)).sum::<i32>() as f32 / PARTS
 }
 
 /// What the offline fit found.
@@ -134,12 +112,12 @@ impl Model {
     }
 
     /// Log-odds by the offline fit.
-    pub fn log_odds(&self, features: &[f32; FEATURES]) -> f32 {
-        (self.fit.bias + sum(self.fit.trees, &ranks(features))).clamp(-LIMIT, LIMIT)
+    pub fn log_odds(&self, features: &Values) -> f32 {
+        (self.fit.bias + sum(self.fit.trees, features)).clamp(-LIMIT, LIMIT)
     }
 
     /// What each feature adds to the log-odds: how much lower they were if it alone were that of a calm machine.
-    pub fn contributions(&self, features: &[f32; FEATURES]) -> [f32; FEATURES] {
+    pub fn contributions(&self, features: &Values) -> [f32; FEATURES] {
         let all = self.log_odds(features);
         core::array::from_fn(|i| {
             let mut without = *features;
@@ -188,15 +166,15 @@ mod tests {
 
     #[test]
     fn a_tree_asks_three_questions() {
-        let tree = Tree::new([0, 1, 2, 3, 3, 4, 4], [0.5; 7], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-        let mut x = [0.0; FEATURES];
-        let answer = |x: &[f32; FEATURES]| sum(&[tree], &ranks(x));
+        let tree = Tree::new([0, 1, 2, 3, 3, 4, 4], [5; 7], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        let mut x = [0; FEATURES];
+        let answer = |x: &Values| sum(&[tree], x);
         assert_eq!(answer(&x), 0.0);
-        (x[0], x[2]) = (1.0, 1.0);
+        (x[0], x[2]) = (6, 6);
         assert_eq!(answer(&x), 6.0);
-        x[4] = 1.0;
+        x[4] = 6;
         assert_eq!(answer(&x), 7.0);
-        assert_eq!((tree.bounds(), tree.leaves()[7]), ([Some(0.5); 7], 7.0));
+        assert_eq!(tree.leaves()[7], 7.0);
     }
 
     #[test]
@@ -216,12 +194,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn ranks_are_in_the_order_of_floats(a in -1e30f32..1e30, b in prop_oneof![-1e30f32..1e30, Just(0.0), Just(-0.0)]) {
-            prop_assert_eq!(rank(a) > rank(b), a > b);
-            prop_assert_eq!(rank(b) > rank(f32::INFINITY), false);
-        }
-
         #[test]
         fn what_it_learns_is_bounded(outcomes in prop::collection::vec((-8.0f32..8.0, any::<bool>()), 0..2000)) {
             let mut model = Model::new(FITTED);

@@ -1,5 +1,8 @@
 //! What the predictor sees: counters of an allocator at one moment.
 
+/// Shares of the memory are counted in so many parts.
+pub const WHOLE: i32 = 65_536;
+
 /// Counters at one moment. Levels are as they are now; cumulative counters only ever grow.
 ///
 /// What a source does not know stays 0 (`fragmentation`: −1000), which reads as "no sign of trouble".
@@ -91,16 +94,19 @@ impl Sample {
     }
 
     /// Pages that an ordinary request must leave: Linux's `min_free_kbytes` = 4·√(memory in KiB), as pages.
-    pub fn reserve_pages(&self) -> f64 {
-        libm::sqrt(self.total_pages as f64 * 4.0)
+    pub fn reserve_pages(&self) -> u64 {
+        self.total_pages.saturating_mul(4).isqrt()
     }
 
-    /// Share of the memory that can still be given out: free and reclaimable pages less the reserve, from 0 to 1.
-    pub fn headroom(&self) -> f64 {
+    /// Share of the memory that can still be given out, in [`WHOLE`] parts: free and reclaimable pages less `reserve` (see
+    /// [`reserve_pages`](Self::reserve_pages)), from 0 to [`WHOLE`].
+    pub fn headroom_beyond(&self, reserve: u64) -> i32 {
         if self.total_pages == 0 {
-            return 1.0;
+            return WHOLE;
         }
-        let usable = self.free_pages as f64 + self.reclaimable_pages as f64 - self.reserve_pages();
-        (usable / self.total_pages as f64).clamp(0.0, 1.0)
+        // Larger machines do not exist; what says so is noise.
+        let total = self.total_pages.min(1 << 46);
+        let usable = self.free_pages.saturating_add(self.reclaimable_pages).saturating_sub(reserve);
+        (usable.min(total) * WHOLE as u64 / total) as i32
     }
 }

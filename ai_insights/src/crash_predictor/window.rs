@@ -18,17 +18,35 @@ pub struct Window {
     yy: i64,
 }
 
+/// What explains all of the variance.
+pub const STRAIGHT: i32 = 4096;
+
 /// The line as it is at the newest point.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// Change per millisecond.
-    pub slope: f32,
-    /// Share of the variance that the line explains, 0 to 1.
-    pub straightness: f32,
+    /// The slope, change per millisecond, is `rise / run`.
+    pub rise: i64,
+    /// Positive.
+    pub run: i64,
+    /// Share of the variance that the line explains, 0 to [`STRAIGHT`].
+    pub straightness: i32,
     /// Mean square of what the line leaves unexplained.
-    pub scatter: f32,
+    pub scatter: i32,
     /// Points in the window.
     pub points: u32,
+}
+
+impl Line {
+    /// No point yet.
+    pub const FLAT: Line = Line { rise: 0, run: 1, straightness: 0, scatter: 0, points: 0 };
+
+    /// Milliseconds until `height` is lost, at most `far`, which is also the answer of a line that does not fall.
+    pub fn left(&self, height: i32, far: i32) -> i32 {
+        if self.rise >= 0 {
+            return far;
+        }
+        (i64::from(height).saturating_mul(self.run) / -self.rise).min(far.into()) as i32
+    }
 }
 
 impl Window {
@@ -67,28 +85,33 @@ impl Window {
         self.yy -= y * y;
     }
 
+    /// Mean of the points; 0 while there is none.
+    pub fn mean(&self) -> i64 {
+        self.y / self.n.max(1)
+    }
+
     /// The line; flat while there are no two points. `span` is the age of the oldest point: while the window is not full, what came
     /// before it is taken as flat.
     pub fn line(&self, span: i64) -> Line {
         let points = self.n.max(0) as u32;
-        let vt = self.n * self.tt - self.t * self.t;
-        let (cov, vy) = (self.n * self.ty - self.t * self.y, (self.n * self.yy - self.y * self.y) as f32);
-        if self.n < 2 || vt <= 0 {
-            return Line { slope: 0.0, straightness: 0.0, scatter: 0.0, points };
+        let run = self.n * self.tt - self.t * self.t;
+        if self.n < 2 || run <= 0 {
+            return Line { points, ..Line::FLAT };
         }
-        let (vt, cov) = (vt as f32, cov as f32);
-        let explained = (cov * cov / vt).min(vy);
-        let squared = (self.n * self.n) as f32;
-        let mut slope = cov / vt;
+        let (rise, all) = (self.n * self.ty - self.t * self.y, self.n * self.yy - self.y * self.y);
+        // The slope in 65,536ths; what it explains of the variance fits into 64 bits again.
+        let slope = i128::from((rise << 16) / run);
+        let explained = ((slope * i128::from(rise)) >> 16) as i64;
+        let explained = explained.clamp(0, all);
+        let straightness = if all > 0 { (explained * i64::from(STRAIGHT) / all) as i32 } else { 0 };
+        let scatter = ((all - explained) / (self.n * self.n)).min(i32::MAX.into()) as i32;
+        let (mut rise, mut run) = (rise, run);
         if span * 10 < self.length * 9 {
-            slope *= span as f32 / self.length as f32;
+            // Milliseconds to quarters of a second: the product fits.
+            rise = rise / 256 * (span / 4).max(1);
+            run = run / 256 * (self.length / 4);
         }
-        Line {
-            slope,
-            straightness: if vy > 0.0 { explained / vy } else { 0.0 },
-            scatter: (vy - explained) / squared,
-            points,
-        }
+        Line { rise, run, straightness, scatter, points }
     }
 }
 
@@ -122,9 +145,10 @@ mod tests {
                 let (tt, ty, yy) = (sum(&|t, _| t * t), sum(&|t, y| t * y), sum(&|_, y| y * y));
                 let line = window.line(3000);
                 let slope = ty / tt;
-                prop_assert!((f64::from(line.slope) - slope).abs() <= 1e-4 * (1.0 + slope.abs()), "{line:?} {slope}");
+                let found = line.rise as f64 / line.run as f64;
+                prop_assert!((found - slope).abs() <= 1e-4 * (1.0 + slope.abs()), "{line:?} {slope}");
                 let straight = if yy > 0.0 { ty * ty / tt / yy } else { 0.0 };
-                prop_assert!((f64::from(line.straightness) - straight).abs() < 1e-3, "{line:?} {straight}");
+                prop_assert!((f64::from(line.straightness) / f64::from(STRAIGHT) - straight).abs() < 1e-2, "{line:?} {straight}");
                 prop_assert_eq!(line.points as usize, kept.len());
             }
         }
@@ -138,7 +162,7 @@ mod tests {
             window.enter(60_000 - i * 600);
         }
         let line = window.line(900);
-        assert!(line.straightness > 0.999, "{line:?}");
-        assert!((line.slope + 6.0 * 0.3).abs() < 1e-3, "{line:?}");
+        assert!(line.straightness > STRAIGHT - 10, "{line:?}");
+        assert!((line.rise as f64 / line.run as f64 + 6.0 * 0.3).abs() < 1e-2, "{line:?}");
     }
 }

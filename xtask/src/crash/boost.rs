@@ -4,29 +4,26 @@
 //! should be over the threshold, and none of a run without one (multiple-instance learning). A bag's score is the mean of its moments,
 //! weighted by exp(score / [`SHARPNESS`]): nearly its highest.
 
-use super::host::random::Random;
-use ai_insights::crash_predictor::{DEPTH, FEATURES, LEAVES, Ranks, SIGN, Tree, ranks, sum};
+use ai_insights::crash_predictor::{DEPTH, FEATURES, LEAVES, NEVER, SIGN, Tree, Values, sum};
 
 /// How far below the highest a moment may be and still count.
 const SHARPNESS: f64 = 0.6;
 /// By how much a bag's score should be on its side of 0.
 const MARGIN: f64 = 1.0;
 const ROUNDS: usize = 60;
-const RATE: f64 = 0.2;
+const RATE: f64 = 0.3;
 /// Pull of the leaves towards 0.
 const PENALTY: f64 = 30.0;
 /// A leaf has at least so much weight, and so many moments.
 const LEAST_WEIGHT: f64 = 1.0;
 const LEAST_MOMENTS: u32 = 10;
-/// Features that a tree may ask for, of 20.
-const ASKED_OF_20: usize = 12;
 /// Values that a feature is divided into.
 const BINS: usize = 64;
 
 /// Moments that are judged together.
 pub struct Bag {
     /// Features of each moment.
-    pub moments: Vec<[f32; FEATURES]>,
+    pub moments: Vec<Values>,
     /// Whether memory ran out after it.
     pub happened: bool,
     /// How much it counts.
@@ -35,16 +32,14 @@ pub struct Bag {
 
 /// Fits trees. Deterministic.
 pub fn fit(bags: &[Bag]) -> Vec<Tree> {
-    let moments: Vec<&[f32; FEATURES]> = bags.iter().flat_map(|bag| &bag.moments).collect();
-    let bounds: Vec<Vec<f32>> =
+    let moments: Vec<&Values> = bags.iter().flat_map(|bag| &bag.moments).collect();
+    let bounds: Vec<Vec<i32>> =
         (0..FEATURES).map(|f| quantiles(moments.iter().map(|m| m[f]).collect())).collect();
     let binned: Vec<Vec<u8>> = (0..FEATURES)
         .map(|f| moments.iter().map(|m| bounds[f].partition_point(|b| m[f] > *b) as u8).collect())
         .collect();
-    let ranked: Vec<Ranks> = moments.iter().map(|m| ranks(m)).collect();
     let mut scores = vec![0.0; moments.len()];
     let (mut pull, mut weight) = (vec![0.0; moments.len()], vec![0.0; moments.len()]);
-    let mut random = Random::new(7);
     let mut trees = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let mut first = 0;
@@ -53,11 +48,9 @@ pub fn fit(bags: &[Bag]) -> Vec<Tree> {
             judge(bag, &scores[here.clone()], &mut pull[here.clone()], &mut weight[here.clone()]);
             first = here.end;
         }
-        let asked: Vec<usize> = (0..FEATURES).filter(|_| random.below(20) < ASKED_OF_20).collect();
-        let growing =
-            Growing { binned: &binned, bounds: &bounds, pull: &pull, weight: &weight, asked: &asked };
+        let growing = Growing { binned: &binned, bounds: &bounds, pull: &pull, weight: &weight };
         let tree = growing.grow();
-        for (score, moment) in scores.iter_mut().zip(&ranked) {
+        for (score, moment) in scores.iter_mut().zip(&moments) {
             *score += f64::from(sum(&[tree], moment));
         }
         trees.push(tree);
@@ -81,9 +74,9 @@ fn judge(bag: &Bag, scores: &[f64], pull: &mut [f64], weight: &mut [f64]) {
 }
 
 /// Bounds between [`BINS`] parts of about equal size.
-fn quantiles(mut values: Vec<f32>) -> Vec<f32> {
-    values.sort_by(f32::total_cmp);
-    let mut bounds: Vec<f32> =
+fn quantiles(mut values: Vec<i32>) -> Vec<i32> {
+    values.sort_unstable();
+    let mut bounds: Vec<i32> =
         (1..BINS).filter_map(|i| values.get(i * values.len() / BINS).copied()).collect();
     bounds.dedup();
     bounds
@@ -131,22 +124,20 @@ impl Sum {
 /// A tree that grows.
 struct Draft {
     feature: [u8; LEAVES - 1],
-    bound: [f32; LEAVES - 1],
+    bound: [i32; LEAVES - 1],
     leaf: [f32; LEAVES],
 }
 
 struct Growing<'a> {
     binned: &'a [Vec<u8>],
-    bounds: &'a [Vec<f32>],
+    bounds: &'a [Vec<i32>],
     pull: &'a [f64],
     weight: &'a [f64],
-    asked: &'a [usize],
 }
 
 impl Growing<'_> {
     fn grow(&self) -> Tree {
-        let mut draft =
-            Draft { feature: [0; LEAVES - 1], bound: [f32::INFINITY; LEAVES - 1], leaf: [0.0; LEAVES] };
+        let mut draft = Draft { feature: [0; LEAVES - 1], bound: [NEVER; LEAVES - 1], leaf: [0.0; LEAVES] };
         let all: Vec<u32> = (0..self.pull.len() as u32).collect();
         self.divide(&mut draft, 0, 0, all, (f64::NEG_INFINITY, f64::INFINITY));
         Tree::new(draft.feature, draft.bound, draft.leaf)
@@ -189,7 +180,7 @@ impl Growing<'_> {
     fn best(&self, rows: &[u32], sum: Sum, within: (f64, f64)) -> Option<(usize, usize, (f64, f64))> {
         let before = sum.gain(sum.leaf(within));
         let mut best = (1e-9, None);
-        for &feature in self.asked {
+        for feature in 0..FEATURES {
             let mut bins = [Sum::default(); BINS];
             for row in rows {
                 let bin = &mut bins[usize::from(self.binned[feature][*row as usize])];
@@ -219,12 +210,13 @@ impl Growing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crash::host::random::Random;
 
-    fn score(trees: &[Tree], x: &[f32; FEATURES]) -> f32 {
-        sum(trees, &ranks(x))
+    fn score(trees: &[Tree], x: &Values) -> f32 {
+        sum(trees, x)
     }
 
-    /// Bags of ten moments. Of those that end badly, one moment has feature 4 low *and* feature 5 high; of the others, moments have one of both.
+    /// Bags of ten moments. Of those that end badly, one moment has feature 3 low *and* feature 4 high; of the others, moments have one of both.
     fn bags() -> Vec<Bag> {
         let mut random = Random::new(3);
         let mut bags = Vec::new();
@@ -232,15 +224,16 @@ mod tests {
             let happened = i % 2 == 0;
             let mut moments: Vec<_> = (0..10)
                 .map(|_| {
-                    let mut x = [0.0; FEATURES];
+                    let mut x = [0; FEATURES];
                     let near = random.chance(0.5);
-                    x[4] = if near { random.between(0.0, 10.0) } else { random.between(20.0, 60.0) } as f32;
-                    x[5] = if near { random.between(0.0, 0.8) } else { random.between(0.0, 1.0) } as f32;
+                    x[3] = if near { random.between(0.0, 10e3) } else { random.between(20e3, 60e3) } as i32;
+                    x[4] =
+                        if near { random.between(0.0, 3276.0) } else { random.between(0.0, 4096.0) } as i32;
                     x
                 })
                 .collect();
             if happened {
-                (moments[3][4], moments[3][5]) = (5.0, 0.97);
+                (moments[3][3], moments[3][4]) = (5000, 3973);
             }
             bags.push(Bag { moments, happened, weight: 5.0 });
         }
@@ -262,10 +255,10 @@ mod tests {
         let trees = fit(&bags());
         let mut random = Random::new(9);
         for _ in 0..2000 {
-            let mut x: [f32; FEATURES] = std::array::from_fn(|_| random.between(-1.0, 60.0) as f32);
-            x[5] = random.between(0.0, 1.0) as f32;
+            let mut x: Values = std::array::from_fn(|_| random.between(-1e3, 60e3) as i32);
+            x[4] = random.between(0.0, 4096.0) as i32;
             let before = score(&trees, &x);
-            x[4] += random.between(0.0, 20.0) as f32;
+            x[3] += random.between(0.0, 20e3) as i32;
             assert!(score(&trees, &x) <= before + 1e-5);
         }
     }
