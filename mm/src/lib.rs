@@ -14,7 +14,7 @@
 //! | [`stall`] | how much time is lost waiting for memory |
 //! | [`oom`] | whom to end when all of this was in vain |
 //! | [`fragmentation`] | how much of the free memory is of use |
-//! | [`heap`] | bytes from blocks |
+//! | [`heap`] | bytes from blocks: small pieces from slabs of one frame, others from talc |
 //! | [`HeapCache`] | small pieces of the heap that a CPU keeps for itself |
 //!
 //! # Design principles
@@ -36,8 +36,9 @@
 //!
 //! Compaction moves single frames only; a larger block stays where it is. Free pageblocks are spared at the price that
 //! what is unmovable lies in nearly as many pageblocks as without migrate types: `cargo xtask bench mm` prints both, with the
-//! CPUs' caches and without. A double free of a block in a [`CpuCache`] is noticed only when it is drained. A [`Heap`]
-//! gives a region back only when nothing lies in it, and what a [`HeapCache`] holds lies there.
+//! CPUs' caches and without. A double free of a block in a [`CpuCache`] is noticed only when it is drained, one of a small
+//! piece of the heap only with debug assertions. A [`Heap`] gives a slab or a region back only when nothing lies in it, and
+//! what a [`HeapCache`] holds lies there.
 //!
 //! # Example
 //!

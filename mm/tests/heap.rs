@@ -512,3 +512,48 @@ fn slabs_go_back_at_once_when_memory_is_short() {
     }
     assert_eq!((heap.stats().slabs, heap.source_mut().given_back), (0, slabs * SLAB));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Protected pieces and others never lie in one slab, whoever frees them, and all slabs come back.
+    #[test]
+    fn protected_pieces_share_no_slab(
+        steps in prop::collection::vec((any::<bool>(), 0..3_u8, 1..1344_usize, any::<usize>()), 1..400),
+    ) {
+        let mut heap = Heap::new(Returning::default());
+        let mut cache = HeapCache::new();
+        let mut live: Vec<(bool, Live)> = Vec::new();
+        for (number, (protected, step, size, nth)) in steps.into_iter().enumerate() {
+            if step > 0 || live.is_empty() {
+                let layout = Layout::from_size_align(size, 8).unwrap();
+                let memory = match protected {
+                    true => heap.allocate_protected(layout).unwrap(),
+                    false => heap.allocate(layout).unwrap(),
+                };
+                let slab = |memory: NonNull<u8>| memory.as_ptr() as usize / SLAB;
+                let shared = live.iter().any(|(other, it)| *other != protected && slab(it.memory) == slab(memory));
+                prop_assert!(!shared);
+                let it = Live { memory, layout, seed: number as u8 };
+                it.fill();
+                live.push((protected, it));
+            } else {
+                let (_, it) = live.swap_remove(nth % live.len());
+                it.check(it.layout.size());
+                // SAFETY: live, with this layout, of this heap.
+                unsafe {
+                    if !(protected && cache.deallocate(it.memory, it.layout)) {
+                        heap.deallocate(it.memory, it.layout);
+                    }
+                }
+            }
+        }
+        // SAFETY: as above; all that the cache holds is of this heap.
+        unsafe {
+            cache.drain(&mut heap);
+            live.iter().for_each(|(_, it)| heap.deallocate(it.memory, it.layout));
+        }
+        heap.trim(0);
+        prop_assert_eq!((heap.stats().allocated, heap.stats().slabs), (0, 0));
+    }
+}

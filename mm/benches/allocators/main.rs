@@ -5,6 +5,7 @@
 //! per-CPU cache needs interrupts off around each call; that is not in these figures.
 
 mod contestants;
+mod memory;
 mod replay;
 mod script;
 mod traces;
@@ -33,6 +34,12 @@ fn arena() -> *mut u8 {
 
 fn metadata() -> &'static mut [Frame] {
     vec![Frame::RESERVED; FRAMES].leak()
+}
+
+fn our_heap(arena: *mut u8) -> OurHeap {
+    let mut zones = Zones::new(metadata(), 0);
+    zones.add_free(0, FRAMES as u64).expect("fresh metadata");
+    OurHeap(mm::Heap::new(Blocks { zones, cache: CpuCache::new(FRAMES as u64), arena }))
 }
 
 fn peer_heap(arena: *mut u8) -> buddy_system_allocator::Heap<33> {
@@ -77,9 +84,6 @@ impl Field {
         zones.add_free(0, FRAMES as u64).expect("fresh metadata");
         let mut buddy = Buddy::new(metadata(), 0);
         buddy.add_free(0, FRAMES as u64).expect("fresh metadata");
-        let mut heap_zones = Zones::new(metadata(), 0);
-        heap_zones.add_free(0, FRAMES as u64).expect("fresh metadata");
-        let heap_source = Blocks { zones: heap_zones, cache: CpuCache::new(FRAMES as u64), arena: arena() };
         let mut frames = FrameAllocator::new();
         frames.add_frame(0, FRAMES);
         let [a, b, c] = [arena(), arena(), arena()];
@@ -88,7 +92,7 @@ impl Field {
             zones: Mutex::new(zones),
             buddy: Mutex::new(buddy),
             frames: Mutex::new(frames),
-            ours: Mutex::new(OurHeap(mm::Heap::new(heap_source))),
+            ours: Mutex::new(our_heap(arena())),
             peer: (Mutex::new(peer_heap(a)), at(a)),
             list: (Mutex::new(list_heap(b)), at(b)),
             talc: (Mutex::new(talc_heap(c)), at(c)),
@@ -264,6 +268,19 @@ fn main() {
 }
 
 fn time_heaps(field: &Field, scripts: &[(String, Script)]) {
+    println!("\nheap: KiB when the most is asked for");
+    println!(
+        "{:<28} {:>10} {:>16} {:>16} {:>16}",
+        "requests", "asked", "AUTON, rounded", "AUTON, frames", "buddy heap"
+    );
+    let arenas = [arena(), arena()];
+    for (name, script) in scripts.iter().filter(|(name, _)| is_wanted(name)) {
+        let most = memory::memory(script, our_heap(arenas[0]), peer_heap(arenas[1]));
+        println!(
+            "{name:<28} {:>10} {:>16} {:>16} {:>16}",
+            most.asked, most.allocated, most.claimed, most.peer
+        );
+    }
     println!("\nheap: ns for an allocation and its free, bytes as recorded");
     print!("{:<28} {:>3}", "requests", "thr");
     HEAP_NAMES.iter().for_each(|name| print!(" {name:>16}"));
