@@ -136,6 +136,8 @@ enum BenchCommand {
     },
     /// The scheduling policies: how long a decision takes on this host.
     Sched,
+    /// The crash predictor: how long an update takes on this host.
+    Crash,
     /// The booted kernel: boot time, tokens per second.
     Kernel {
         /// Boots; the median counts.
@@ -231,6 +233,10 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         }
         Command::Bench { command: BenchCommand::Mm { fragmentation } } => bench::mm::bench(fragmentation),
         Command::Bench { command: BenchCommand::Sched } => sched::bench(),
+        Command::Bench { command: BenchCommand::Crash } => {
+            crash::bench::bench();
+            Ok(())
+        }
         Command::Bench { command: BenchCommand::Kernel { repetitions } } => bench::kernel::bench(repetitions),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),

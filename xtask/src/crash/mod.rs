@@ -1,6 +1,7 @@
 //! The crash predictor's workshop: fitting it to training families (`cargo xtask fit crash`) and judging it on families
 //! that it never saw (`cargo xtask eval crash`), beside baselines, on three legs.
 
+pub mod bench;
 mod boost;
 pub mod eval;
 pub mod fit;
