@@ -6,7 +6,8 @@
 
 use super::{Command, CommandError, Context, JSON, Next, PLAIN};
 use crate::json;
-use crate::system::{SchedulerStatus, Task};
+use crate::scheduler::SchedulerStatus;
+use crate::system::Task;
 use crate::table::{Align, Table};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -75,7 +76,7 @@ fn as_json(status: &SchedulerStatus) -> String {
 mod reservations {
     use super::*;
     use crate::json::Object;
-    use crate::system::RunQueueStatus;
+    use crate::scheduler::RunQueueStatus;
     use crate::units::{seconds, short_time};
     use core::time::Duration;
 
