@@ -127,6 +127,11 @@ impl Transformer {
         &self.weights
     }
 
+    /// Makes one weight no number, as a fault in learning would: for tests of what becomes of that.
+    pub fn poison(&mut self) {
+        self.weights.poison();
+    }
+
     /// Other weights, such as saved ones; those that it has are put by first.
     pub fn load(&mut self, weights: Weights) {
         self.save();
