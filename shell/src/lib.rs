@@ -48,6 +48,7 @@
 extern crate alloc;
 
 pub mod args;
+mod bar;
 pub mod commands;
 mod console;
 mod json;
