@@ -163,10 +163,13 @@ pub fn current() -> Arc<Task> {
     }
 }
 
-/// CPU time that the calling thread has used, in nanoseconds.
-#[cfg(feature = "deterministic")]
+/// CPU time that the calling thread has used up to now, in nanoseconds. It asks the thread only and changes nothing, so
+/// that a thread may look at it again and again while it computes.
 pub fn run_nanos() -> u64 {
-    info(&current()).accounting.run
+    let task = current();
+    let mut entity = task.entity.lock().clone();
+    entity.account(uptime_nanos());
+    entity.accounting().run
 }
 
 /// Lets other threads of this CPU run.
