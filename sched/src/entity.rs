@@ -206,15 +206,16 @@ impl Entity {
         &self.wake_latency
     }
 
-    /// It is on a CPU from `now` on.
-    pub fn start(&mut self, now: Nanos) {
-        if self.state == State::Runnable {
-            self.account(now);
-            self.state = State::Running;
-            if let Some(woken) = self.woken.take() {
-                self.wake_latency.add(now.saturating_sub(woken));
-            }
+    /// It is on a CPU from `now` on. If it has just been woken, says how long ago.
+    pub fn start(&mut self, now: Nanos) -> Option<Nanos> {
+        if self.state != State::Runnable {
+            return None;
         }
+        self.account(now);
+        self.state = State::Running;
+        let latency = now.saturating_sub(self.woken.take()?);
+        self.wake_latency.add(latency);
+        Some(latency)
     }
 
     /// It has left the CPU. Returns how long it ran since it was last accounted: what

@@ -51,22 +51,21 @@ impl RunQueue {
     /// Returns the old policy, which knows none of them any more.
     ///
     /// # Errors
-    /// The new policy does not take one of the tasks. The old one stays, with nothing changed.
+    /// The new policy does not take one of the tasks; it is given back, knowing none. The old one stays, with nothing changed.
     pub fn set_policy(
         &mut self,
         mut fair: Box<dyn Policy>,
         tasks: &[Entity],
         running: Option<TaskId>,
         now: Nanos,
-    ) -> Result<Box<dyn Policy>, RegisterError> {
+    ) -> Result<Box<dyn Policy>, (RegisterError, Box<dyn Policy>)> {
         let mine = || tasks.iter().filter(|entity| self.fair.knows(entity.id()));
         for entity in mine() {
             if let Err(error) = fair.register(entity, now) {
-                // Whoever brought it may bring it again.
                 mine().take_while(|other| other.id() != entity.id()).for_each(|other| {
                     fair.unregister(other.id());
                 });
-                return Err(error);
+                return Err((error, fair));
             }
         }
         // The running task first: it is queued and taken, so that the new policy knows that it runs.

@@ -186,7 +186,7 @@ fn policies_can_be_exchanged() {
         .iter()
         .enumerate()
     {
-        let old = queue.set_policy(make(), &entities, Some(running), 1 + round as u64).unwrap();
+        let old = queue.set_policy(make(), &entities, Some(running), 1 + round as u64).ok().unwrap();
         assert!(old.is_empty() && entities.iter().all(|entity| !old.knows(entity.id())));
         assert_eq!(queue.len(), 3);
         assert!(entities.iter().all(|entity| queue.knows(entity.id())));

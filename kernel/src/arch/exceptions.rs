@@ -1,14 +1,15 @@
 //! Exceptions are faults of the kernel itself: they end in a report with registers and backtrace.
 
 use super::traps::TrapFrame;
-use super::{backtrace, percpu};
+use super::{backtrace, containment, percpu};
 use crate::memory::{self, layout};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use x86_64::registers::control::{Cr2, Cr3};
 
 const PAGE_FAULT: u64 = 14;
-const NMI: u64 = 2;
+/// Exceptions after which a contained call may be left; not the ones that the machine raises, nor double faults.
+const CONTAINABLE: [u64; 9] = [0, 3, 4, 5, 6, 13, PAGE_FAULT, 16, 19];
 
 /// Set by the first CPU that reports a fatal error; the others then stop at the NMI it sends.
 static STOPPING: AtomicBool = AtomicBool::new(false);
@@ -22,10 +23,25 @@ pub(super) extern "C" fn movable_fault(frame: &TrapFrame) {
     }
 }
 
-/// Called by the entry code of every exception, on that exception's own stack.
-pub(super) extern "C" fn handle(frame: &TrapFrame) -> ! {
-    if frame.vector == NMI && STOPPING.load(Ordering::Acquire) {
+/// Called by the entry code of an NMI: another CPU reports a fatal error, and this one is to stop; or the watchdog looks if a policy does
+/// not return, and sends the boot CPU's NMI on to others. Touches nothing but this CPU's own: an NMI comes anywhere.
+pub(super) extern "C" fn nmi(frame: &mut TrapFrame) {
+    if STOPPING.load(Ordering::Acquire) {
         super::halt_forever();
+    }
+    let own = percpu::this_cpu();
+    if own.index == 0 {
+        crate::drivers::watchdog::tick();
+        let busy = |cpu: &&percpu::Cpu| cpu.index != 0 && cpu.recovery.load(Ordering::Relaxed) != 0;
+        percpu::all().filter(busy).for_each(|cpu| super::apic::send_nmi_from_nmi(cpu.apic_id));
+    }
+    containment::check(own, frame);
+}
+
+/// Called by the entry code of every other exception, on that exception's own stack.
+pub(super) extern "C" fn handle(frame: &TrapFrame) -> ! {
+    if CONTAINABLE.contains(&frame.vector) {
+        containment::escape(format_args!("{} at {:#x}", name(frame.vector), frame.rip));
     }
     begin_report();
     crate::log::emergency(format_args!("\r\n"));

@@ -210,6 +210,11 @@ pub fn stats() -> HeapStats {
     HEAP.0.lock().stats()
 }
 
+/// Whether somebody is changing the heap at this moment: perhaps whoever was interrupted to ask this.
+pub fn is_locked() -> bool {
+    HEAP.0.is_locked()
+}
+
 /// Bytes of page frames that the heap has: claimed, or in reserve.
 pub fn held() -> u64 {
     let mut heap = HEAP.0.lock();

@@ -13,7 +13,7 @@ pub mod shortage;
 mod stack;
 pub mod vmalloc;
 
-pub use heap::{held as heap_held, stats as heap_stats};
+pub use heap::{held as heap_held, is_locked as heap_is_locked, stats as heap_stats};
 pub use paging::{map, root as page_table_root, unmap};
 pub use region::Region;
 pub use stack::{STACK_SIZE, Stack, is_guard as is_stack_guard};
