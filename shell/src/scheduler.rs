@@ -348,8 +348,6 @@ pub struct BenchProgress {
 pub struct BenchOutcome {
     /// CPUs that it ran on.
     pub cpus: u32,
-    /// Of a calibrated burst, what the accounting saw of its CPU time: 1.0 is exact.
-    pub calibration: f64,
     /// It was ended early.
     pub interrupted: bool,
     /// Time that it took in all.
@@ -390,6 +388,9 @@ pub struct BenchRow {
     pub jain: f64,
     /// Share of the CPUs' time that was used.
     pub busy: f64,
+    /// Speed of the spin loop that the bursts consist of, relative to that at the start of the bench: less than 1 when the host took the
+    /// CPUs away meanwhile.
+    pub speed: f64,
     /// Completion time of the workload's jobs: the mean over them from release to end. `None` where nothing in it ends.
     pub completion: Option<Duration>,
     /// From its start to the end of the last job, mean over the runs. `None` as above.

@@ -230,13 +230,13 @@ impl Scheduling for Machine {
             switches_per_burst: 1.5,
             jain: 0.8,
             busy: 0.75,
+            speed: 0.96,
             completion: Some(Duration::from_millis(200 - 20 * index as u64)),
             makespan: Some(Duration::from_secs(5)),
             acted: (policy == FairPolicy::Transformer).then_some(0.5),
         };
         Ok(BenchOutcome {
             cpus: 2,
-            calibration: 1.002,
             interrupted,
             elapsed: Duration::from_secs(60),
             tables: vec![BenchTable {

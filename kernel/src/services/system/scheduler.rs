@@ -2,6 +2,7 @@
 
 use super::Machine;
 use crate::arch::{percpu, time};
+use crate::services::{sched_bench, scheduling};
 use crate::tasks;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -16,39 +17,40 @@ impl Scheduling for Machine {
     fn scheduler(&self) -> SchedulerStatus {
         let tasks = tasks::list();
         let queues = percpu::all().filter_map(|cpu| run_queue(cpu, &tasks)).collect();
-        SchedulerStatus { policy: FairPolicy::Eevdf, mode: LearnedMode::Off, queues }
+        let (policy, mode) = scheduling::current();
+        SchedulerStatus { policy, mode, queues }
     }
 
-    fn set_policy(&self, _policy: FairPolicy) -> Result<(), SchedulingError> {
-        Err(not_yet())
+    fn set_policy(&self, policy: FairPolicy) -> Result<(), SchedulingError> {
+        scheduling::set_policy(policy)
     }
 
-    fn set_learned_mode(&self, _mode: LearnedMode) -> Result<(), SchedulingError> {
-        Err(not_yet())
+    fn set_learned_mode(&self, mode: LearnedMode) -> Result<(), SchedulingError> {
+        scheduling::set_mode(mode)
     }
 
     fn scheduler_stats(&self) -> SchedulerStats {
-        SchedulerStats::default()
+        scheduling::stats()
     }
 
     fn switch_overs(&self) -> Vec<CpuSwitchOver> {
-        Vec::new()
+        scheduling::switch_overs()
     }
 
     fn weight_versions(&self) -> Vec<WeightVersion> {
-        Vec::new()
+        scheduling::versions()
     }
 
     fn save_weights(&self) -> Result<u32, SchedulingError> {
-        Err(not_yet())
+        scheduling::save()
     }
 
-    fn load_weights(&self, _version: Option<u32>) -> Result<u32, SchedulingError> {
-        Err(not_yet())
+    fn load_weights(&self, version: Option<u32>) -> Result<u32, SchedulingError> {
+        scheduling::load(version)
     }
 
     fn roll_back_weights(&self) -> Result<u32, SchedulingError> {
-        Err(not_yet())
+        scheduling::roll_back()
     }
 
     fn activity(&self) -> Activity {
@@ -64,15 +66,11 @@ impl Scheduling for Machine {
 
     fn scheduler_bench(
         &self,
-        _request: &BenchRequest,
-        _watch: &mut dyn FnMut(&BenchProgress) -> Flow,
+        request: &BenchRequest,
+        watch: &mut dyn FnMut(&BenchProgress) -> Flow,
     ) -> Result<BenchOutcome, BenchError> {
-        Err(not_yet().into())
+        sched_bench::run(self, request, watch)
     }
-}
-
-fn not_yet() -> SchedulingError {
-    SchedulingError::Failed("this kernel has one policy only".into())
 }
 
 /// A thread's state in the shell's words.
@@ -102,7 +100,7 @@ fn task(info: &tasks::TaskInfo) -> TaskActivity {
         name: info.name.clone(),
         state: state(info),
         cpu: info.cpu as u32,
-        pinned: true,
+        pinned: info.pinned,
         class: class(info),
         nice: info.nice.value(),
         weight: info.nice.weight(),
@@ -111,31 +109,37 @@ fn task(info: &tasks::TaskInfo) -> TaskActivity {
         sleep: Duration::from_nanos(accounting.sleep),
         voluntary: accounting.voluntary,
         involuntary: accounting.involuntary,
-        wakeup_p99: None,
+        wakeup_p99: p99(&info.wake_latency),
     }
 }
 
 fn run_queue(cpu: &percpu::Cpu, tasks: &[tasks::TaskInfo]) -> Option<RunQueueStatus> {
     let here = || tasks.iter().filter(|task| task.cpu == cpu.index);
     let running = here().find(|task| task.state == tasks::State::Running && !task.idle);
-    let (policy, ready) = tasks::with_run_queue(cpu.index, |queue| (queue.policy_name(), queue.len()))?;
+    let (policy, ready, reserved) =
+        tasks::with_run_queue(cpu.index, |queue| (queue.policy_name(), queue.len(), queue.len() - queue.fair().len()))?;
     Some(RunQueueStatus {
         cpu: cpu.index as u32,
         policy,
-        guard: None,
+        guard: scheduling::guard(cpu.index),
         current: running.map(|task| task.id),
         ready: ready as u64,
-        ready_reserved: 0,
+        ready_reserved: reserved as u64,
         switches: cpu.switches.load(Ordering::Relaxed),
         preemptions: here().map(|task| task.accounting.involuntary).sum(),
-        steals: 0,
-        servers: servers(cpu.index),
+        steals: cpu.steals.load(Ordering::Relaxed),
+        servers: servers(cpu.index, tasks),
     })
+}
+
+/// What 99 of 100 times did not exceed, to the next power of two; `None` when there were none.
+fn p99(latency: &sched::Latency) -> Option<Duration> {
+    (latency.count() > 0).then(|| Duration::from_nanos(latency.quantile(0.99)))
 }
 
 /// The reservation servers of a CPU; at most 64 are shown.
 #[cfg(feature = "deterministic")]
-fn servers(cpu: usize) -> Vec<shell::ServerStatus> {
+fn servers(cpu: usize, tasks: &[tasks::TaskInfo]) -> Vec<shell::ServerStatus> {
     // Collected without allocation under the queue's lock.
     let servers = tasks::with_run_queue(cpu, |queue| {
         queue.reservations().servers().take(64).collect::<heapless::Vec<sched::ServerStatus, 64>>()
@@ -150,13 +154,13 @@ fn servers(cpu: usize) -> Vec<shell::ServerStatus> {
             deadline: Duration::from_nanos(server.deadline),
             throttled: server.throttles,
             misses: server.misses,
-            jitter_p99: None,
+            jitter_p99: tasks.iter().find(|task| task.id == server.task).and_then(|task| p99(&task.wake_latency)),
         })
         .collect()
 }
 
 /// Without reservations there are none.
 #[cfg(not(feature = "deterministic"))]
-fn servers(_cpu: usize) -> Vec<shell::ServerStatus> {
+fn servers(_cpu: usize, _tasks: &[tasks::TaskInfo]) -> Vec<shell::ServerStatus> {
     Vec::new()
 }

@@ -1,7 +1,7 @@
 //! `schedctl bench`: workloads of real threads under each policy.
 //!
-//! JSON: `{"cpus","seed","seconds","elapsed_s","interrupted","calibration","workloads":[{"workload","summary","policies":[{"policy","runs",
-//! "bursts","mean_ms","p99_ms","slowdown","switches_per_burst","jain","utilisation","completion_ms","makespan_ms","acted"}]}]}`; `null` where
+//! JSON: `{"cpus","seed","seconds","elapsed_s","interrupted","workloads":[{"workload","summary","policies":[{"policy","runs",
+//! "bursts","mean_ms","p99_ms","slowdown","switches_per_burst","jain","utilisation","speed","completion_ms","makespan_ms","acted"}]}]}`; `null` where
 //! there is nothing to say. Nothing is printed before the end.
 
 use crate::args::{UsageError, brief};
@@ -31,9 +31,13 @@ impl From<BenchError> for CommandError {
 pub(super) fn run(context: &mut Context<'_>) -> Result<Next, CommandError> {
     let request = request(context)?;
     let (system, console, json) = (context.system, &mut *context.console, context.args.flag("json"));
+    let mut shown = String::new();
     let mut watch = |progress: &BenchProgress| {
-        if !json {
-            let _ = console.write_str(&progress_line(progress));
+        let line = progress_line(progress);
+        // A serial line is slow: once a second is enough.
+        if !json && line != shown {
+            let _ = console.write_str(&line);
+            shown = line;
         }
         let stop = console.interrupted();
         if stop {
@@ -105,13 +109,8 @@ fn change(value: f64, base: Option<f64>) -> String {
 }
 
 fn as_text(outcome: &BenchOutcome, request: &BenchRequest) -> String {
-    let mut text = format!(
-        "{} CPUs, seed {}, {}; spin loop calibrated to {:.1} % of accounted CPU time\n",
-        outcome.cpus,
-        request.seed,
-        units::clock(outcome.elapsed),
-        100.0 * outcome.calibration
-    );
+    let mut text =
+        format!("{} CPUs, seed {}, took {}\n", outcome.cpus, request.seed, units::clock(outcome.elapsed),);
     for table in &outcome.tables {
         text += &format!("\n{}: {}\n{}", table.workload, table.summary, table_as_text(table));
     }
@@ -132,6 +131,7 @@ fn table_as_text(table: &BenchTable) -> String {
         ("SWITCHES", Align::Right),
         ("JAIN", Align::Right),
         ("BUSY", Align::Right),
+        ("SPEED", Align::Right),
         ("DONE IN [ms]", Align::Right),
         ("TO RR", Align::Right),
     ];
@@ -152,6 +152,7 @@ fn table_as_text(table: &BenchTable) -> String {
             format!("{:.2}", row.switches_per_burst),
             format!("{:.3}", row.jain),
             format!("{:.0} %", 100.0 * row.busy),
+            format!("{:.2}", row.speed),
             completion.map_or_else(|| String::from("-"), |time| format!("{time:.1}")),
             completion.map_or_else(|| String::from("-"), |time| change(time, rr)),
         ]);
@@ -159,7 +160,11 @@ fn table_as_text(table: &BenchTable) -> String {
     let mut text = format!("{rows}");
     let counts: Vec<String> = table.rows.iter().map(|row| format!("{} {}", row.policy, row.bursts)).collect();
     let runs = table.rows.iter().map(|row| row.runs).min().unwrap_or(0);
-    text += &format!("Bursts: {}; {runs} runs of each. Switches are those of a burst.\n", counts.join(", "));
+    text += &format!(
+        "Bursts: {}; {runs} runs of each. Switches are those for each burst; speed is that of the bursts'\n\
+         loop: below 1 the host took the CPUs away. Done in: mean time from a job's release to its end.\n",
+        counts.join(", ")
+    );
     for (policy, acted) in table.rows.iter().filter_map(|row| Some((row.policy, row.acted?))) {
         text += &format!("{policy}: made {:.0} % of the decisions itself.\n", 100.0 * acted);
     }
@@ -170,14 +175,14 @@ fn as_json(outcome: &BenchOutcome, request: &BenchRequest) -> String {
     json::document(|o| {
         o.number("cpus", outcome.cpus).number("seed", request.seed);
         o.number("seconds", request.duration.as_secs()).decimal("elapsed_s", outcome.elapsed.as_secs_f64());
-        o.boolean("interrupted", outcome.interrupted).decimal("calibration", outcome.calibration);
+        o.boolean("interrupted", outcome.interrupted);
         o.objects("workloads", &outcome.tables, |o, table| {
             o.text("workload", table.workload).text("summary", &table.summary);
             o.objects("policies", &table.rows, |o, row| {
                 o.text("policy", row.policy.name()).number("runs", row.runs).number("bursts", row.bursts);
                 o.decimal("mean_ms", ms(row.mean)).decimal("p99_ms", ms(row.p99));
                 o.decimal("slowdown", row.slowdown).decimal("switches_per_burst", row.switches_per_burst);
-                o.decimal("jain", row.jain).decimal("utilisation", row.busy);
+                o.decimal("jain", row.jain).decimal("utilisation", row.busy).decimal("speed", row.speed);
                 o.decimal("completion_ms", row.completion.map(ms));
                 o.decimal("makespan_ms", row.makespan.map(ms)).decimal("acted", row.acted);
             });
