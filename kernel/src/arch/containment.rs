@@ -8,7 +8,8 @@
 //!   handler and the exception handler call [`escape`], which goes to the recovery point;
 //! - it **loops**. Interrupts are off, so only an NMI gets through: the legacy timer's interrupt is delivered as one
 //!   ([`crate::drivers::watchdog`]). Whoever finds the same call under way in [`SIGHTINGS`] of them lets the NMI return to the recovery
-//!   point. Counting them, and not time, spares a CPU that its host has taken away: of the NMIs that come meanwhile it sees one.
+//!   point. Counting them, and not time, spares a CPU that its host has taken away: it sees none of the NMIs that come meanwhile, or
+//!   all of them at once, which count as one ([`APART`]).
 //!
 //! # Why this is sound
 //!
@@ -32,8 +33,11 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use sched::guard::{Contain, Ending};
 
-/// So many NMIs in a row must find the same call, and it is stopped: with the watchdog's 20 ms, after 40 to 60 ms.
-const SIGHTINGS: u64 = 3;
+/// So many NMIs in a row must find the same call, and it is stopped: with the watchdog's 20 ms, after 80 to 100 ms. That is long beside the
+/// microseconds of a decision, but an emulator may take many of them to translate code that runs for the first time.
+const SIGHTINGS: u64 = 5;
+/// NMIs that come closer together count as one, in nanoseconds: an emulator delivers at once what it missed.
+const APART: u64 = 10_000_000;
 /// How long a panic waits for another CPU to let the heap go, in nanoseconds.
 const PATIENCE: u64 = 100_000_000;
 
@@ -152,11 +156,17 @@ pub fn escape(what: fmt::Arguments<'_>) {
 /// In an NMI of the watchdog: lets it return to the recovery point, if the same contained call has been found often enough.
 pub(super) fn check(cpu: &Cpu, frame: &mut TrapFrame) {
     let call = cpu.contained.load(Ordering::Relaxed);
+    let now = super::time::uptime_nanos();
     if cpu.recovery.load(Ordering::Relaxed) == 0 || cpu.sighted.load(Ordering::Relaxed) != call {
         cpu.sighted.store(call, Ordering::Relaxed);
         cpu.sightings.store(1, Ordering::Relaxed);
+        cpu.sighted_at.store(now, Ordering::Relaxed);
         return;
     }
+    if now.saturating_sub(cpu.sighted_at.load(Ordering::Relaxed)) < APART {
+        return;
+    }
+    cpu.sighted_at.store(now, Ordering::Relaxed);
     if cpu.sightings.fetch_add(1, Ordering::Relaxed) + 1 < SIGHTINGS {
         return;
     }

@@ -33,9 +33,10 @@ pub struct Cpu {
     pub(super) nmi_state: AtomicPtr<u8>,
     /// The stack pointer to go back to when a contained call does not return; 0 outside of one (`arch::containment`).
     pub(super) recovery: AtomicU64,
-    /// Contained calls begun; which of them an NMI has found, and how many NMIs have.
+    /// Contained calls begun; which of them an NMI has found, when last, and how many NMIs have.
     pub(super) contained: AtomicU64,
     pub(super) sighted: AtomicU64,
+    pub(super) sighted_at: AtomicU64,
     pub(super) sightings: AtomicU64,
     /// The running task.
     current: AtomicPtr<Task>,
@@ -106,6 +107,7 @@ impl Cpu {
             recovery: AtomicU64::new(0),
             contained: AtomicU64::new(0),
             sighted: AtomicU64::new(0),
+            sighted_at: AtomicU64::new(0),
             sightings: AtomicU64::new(0),
             current: AtomicPtr::new(core::ptr::null_mut()),
             index,

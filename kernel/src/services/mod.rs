@@ -14,7 +14,7 @@ mod insights;
 mod parallel;
 mod processor;
 mod sched_bench;
-mod scheduling;
+pub mod scheduling;
 pub mod selftests;
 pub mod slm;
 mod stress;

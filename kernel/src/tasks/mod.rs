@@ -15,7 +15,7 @@ mod task;
 mod wait;
 
 pub use candidate::Fault;
-pub use policy::{FairClass, Learned, PolicyError, Times, maintain, set_policy, times, with_learned};
+pub use policy::{FairClass, Learned, Times, maintain, set_policy, times, with_learned};
 pub use sleep::sleep_nanos;
 pub use switch::{on_timer, schedule, wake};
 pub use table::MAX_THREADS;

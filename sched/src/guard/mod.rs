@@ -220,7 +220,12 @@ impl<C: Candidate> Guard<C> {
         if to == Rule::Acting {
             self.candidate_score = Score::new();
         }
-        self.log[self.logged % LOG] = Some(SwitchOver { time: self.now, to, reason });
+        self.remember(reason);
+    }
+
+    /// Logs who decides now, and why.
+    fn remember(&mut self, reason: Reason) {
+        self.log[self.logged % LOG] = Some(SwitchOver { time: self.now, to: self.rule, reason });
         self.logged = self.logged.wrapping_add(1);
     }
 
@@ -457,6 +462,8 @@ impl<C: Candidate> Policy for Guard<C> {
             self.ask(|candidate| candidate.restart());
             if self.rule == Rule::Acting {
                 self.end_rule(Reason::NotFinite);
+            } else {
+                self.remember(Reason::NotFinite);
             }
         }
         self.review();

@@ -129,5 +129,7 @@ fn set(cpu: usize, weights: &Weights) {
 }
 
 fn none() -> SchedulingError {
-    SchedulingError::Failed("there is no transformer on a CPU; `schedctl policy transformer` makes one".into())
+    SchedulingError::Failed(
+        "there is no transformer on a CPU; `schedctl policy transformer` makes one".into(),
+    )
 }

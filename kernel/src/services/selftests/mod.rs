@@ -15,6 +15,7 @@ mod migration;
 pub mod random;
 #[cfg(feature = "deterministic")]
 mod reservation;
+mod scheduler_faults;
 mod threads;
 
 use crate::arch::{self, cpu::QemuExit};
@@ -75,6 +76,11 @@ const TESTS: &[Test] = &[
         "reservation",
         "A reserved thread gets its share of a crowded CPU, and no more.",
         reservation::reservation,
+    ),
+    test(
+        "scheduler-faults",
+        "Panics, loops, wrong answers and NaN in the policy that learns: EEVDF goes on.",
+        scheduler_faults::scheduler_faults,
     ),
     test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),
     test(

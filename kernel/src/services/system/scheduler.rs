@@ -116,8 +116,9 @@ fn task(info: &tasks::TaskInfo) -> TaskActivity {
 fn run_queue(cpu: &percpu::Cpu, tasks: &[tasks::TaskInfo]) -> Option<RunQueueStatus> {
     let here = || tasks.iter().filter(|task| task.cpu == cpu.index);
     let running = here().find(|task| task.state == tasks::State::Running && !task.idle);
-    let (policy, ready, reserved) =
-        tasks::with_run_queue(cpu.index, |queue| (queue.policy_name(), queue.len(), queue.len() - queue.fair().len()))?;
+    let (policy, ready, reserved) = tasks::with_run_queue(cpu.index, |queue| {
+        (queue.policy_name(), queue.len(), queue.len() - queue.fair().len())
+    })?;
     Some(RunQueueStatus {
         cpu: cpu.index as u32,
         policy,
@@ -154,7 +155,10 @@ fn servers(cpu: usize, tasks: &[tasks::TaskInfo]) -> Vec<shell::ServerStatus> {
             deadline: Duration::from_nanos(server.deadline),
             throttled: server.throttles,
             misses: server.misses,
-            jitter_p99: tasks.iter().find(|task| task.id == server.task).and_then(|task| p99(&task.wake_latency)),
+            jitter_p99: tasks
+                .iter()
+                .find(|task| task.id == server.task)
+                .and_then(|task| p99(&task.wake_latency)),
         })
         .collect()
 }
