@@ -1,6 +1,7 @@
 //! The mixed set: on each CPU threads of all kinds at about 0.4 of it, and commands that come at random for the rest of the load. The
 //! same kinds as in the simulator's "mixed commands" (`xtask/src/sched/mixed.rs`); commands take a quarter to a half of what they take
-//! there, so that runs of a few seconds have enough of them. Chosen before anything was measured.
+//! there, so that runs of a few seconds have enough of them. Their number and gaps are drawn; then the gaps are stretched so that every
+//! run asks for exactly the load: a few long commands more or less would otherwise decide how busy a run is.
 
 use super::channel::Channel;
 use super::draw::{Draw, nanos};
@@ -15,8 +16,8 @@ use alloc::vec::Vec;
 use sched::Nice;
 
 const MS: f64 = 1e6;
-/// Share of the CPUs that is asked for.
-const LOAD: f64 = 0.8;
+/// Share of the CPUs that is asked for. What the kernel itself takes under emulation (timers, switches, learning) comes on top.
+const LOAD: f64 = 0.7;
 
 /// A thread that computes and sleeps in turn: name, nice value, median burst and spread of its logarithm, mean pause. Times in ms.
 const SLEEPERS: [(&str, i32, f64, f64, f64); 5] = [
@@ -135,25 +136,28 @@ struct Command {
 
 /// The commands of a run, in the order in which they come.
 fn commands(run: &Run, draw: &mut Draw) -> Vec<Command> {
-    let mean: f64 =
-        COMMANDS.iter().map(|&(_, median, spread, share)| share * mean(median, spread) * MS).sum();
-    let gap = mean / ((LOAD - threads_load()).max(0.05) * percpu::count() as f64);
-    let mut commands = Vec::new();
-    let mut release = run.start + nanos(draw.exponential(gap));
-    while release < run.end {
+    let length = (run.end - run.start) as f64;
+    let wanted = (LOAD - threads_load()).max(0.05) * percpu::count() as f64 * length;
+    let (mut commands, mut work, mut time) = (Vec::new(), 0.0, 0.0);
+    while work < wanted {
         let mut left = draw.unit();
-        let (name, median, spread, _) = COMMANDS
+        let &(name, median, spread, _) = COMMANDS
             .iter()
             .find(|(.., share)| {
                 left -= share;
                 left <= 0.0
             })
             .unwrap_or(&COMMANDS[0]);
-        let size = nanos(draw.around(*median, *spread) * MS).max(50_000);
-        commands.push(Command { name, release, size });
-        release += nanos(draw.exponential(gap));
+        // The last one is as long as there is room for, so that all add up.
+        let size = (draw.around(median, spread) * MS).clamp(0.05 * MS, (wanted - work).max(0.05 * MS));
+        work += size;
+        time += draw.exponential(1.0);
+        commands.push((name, time, size));
     }
-    commands
+    let stretch = length / (time + draw.exponential(1.0));
+    let command =
+        |(name, time, size)| Command { name, release: run.start + nanos(time * stretch), size: nanos(size) };
+    commands.into_iter().map(command).collect()
 }
 
 /// Starts each command at its time: a thread of its own, that computes once. A command that comes late because of this counts from its

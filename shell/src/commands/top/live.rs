@@ -15,9 +15,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A terminal that does not answer is taken for one of these.
 const SIZE: Size = Size { columns: 80, rows: 24 };
 
-/// The other screen, without a cursor; and back.
+/// The other screen, without a cursor; and back. The line ends there, for whoever reads this as a stream of lines.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+const LEAVE: &str = "\n\x1b[?25h\x1b[?1049l";
 /// To the far corner, and: where is the cursor?
 const ASK_SIZE: &str = "\x1b[9999;9999H\x1b[6n";
 
