@@ -326,6 +326,8 @@ pub struct BenchRequest {
     pub duration: Duration,
     /// What all sizes and times are drawn from.
     pub seed: u64,
+    /// Share of the CPUs that workloads with a load ask for, in percent; what the kernel itself takes comes on top.
+    pub load: u32,
 }
 
 /// A bench under way.

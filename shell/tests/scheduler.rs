@@ -168,7 +168,7 @@ fn a_bench_prints_its_table() {
     assert!(progress.contains("0/3  mixed under eevdf  0:00:00"), "{progress:?}");
     assert!(progress.contains("2/3  mixed under transformer  0:00:02"), "{progress:?}");
     let expected = "\
-2 CPUs, seed 7, took 0:01:00
+2 CPUs, load 60 %, seed 7, took 0:01:00
 
 mixed: commands beside interactive threads
 POLICY       MEAN [ms]  TO EEVDF  p99 [ms]  TO EEVDF  SLOWDOWN  SWITCHES   JAIN  BUSY  SPEED  DONE IN [ms]    TO RR
@@ -187,7 +187,7 @@ fn a_bench_for_programs() {
     let machine = Machine::new();
     let printed = session(&machine, "schedctl bench --seconds 3 --json\r");
     let request = machine.scheduler.borrow().requests.first().cloned().expect("it ran");
-    assert_eq!((request.policies, request.seed), (FairPolicy::ALL.to_vec(), 1));
+    assert_eq!((request.policies, request.seed, request.load), (FairPolicy::ALL.to_vec(), 1, 60));
     assert_eq!((request.duration, request.workloads), (Duration::from_secs(3), Vec::<String>::new()));
     let value: Value = serde_json::from_str(printed.lines().last().expect("a line")).expect("only JSON");
     let row = json!({"policy": "text", "runs": "number", "bursts": "number", "mean_ms": "number", "p99_ms": "number",
@@ -196,7 +196,7 @@ fn a_bench_for_programs() {
     let table = json!({"workload": "text", "summary": "text", "policies": [row]});
     assert_eq!(
         schema(&value),
-        json!({"cpus": "number", "seed": "number", "seconds": "number", "elapsed_s": "number", "interrupted": "bool",
+        json!({"cpus": "number", "load_percent": "number", "seed": "number", "seconds": "number", "elapsed_s": "number", "interrupted": "bool",
             "workloads": [table]})
     );
     assert_eq!(value["workloads"][0]["policies"][3]["acted"], 0.5);
@@ -228,6 +228,7 @@ fn what_was_wrong_is_said_in_a_line() {
         ("schedctl bench --policies rr,rr", "`--policies` has rr twice; once is enough"),
         ("schedctl bench --policies ''", "`--policies` takes some of"),
         ("schedctl bench --seconds 0", "`--seconds` is a number of seconds from 1 to 3600, not `0`"),
+        ("schedctl bench --load 100", "`--load` is a number of percent from 10 to 95, not `100`"),
         ("schedctl bench --seed -1", "`--seed` is a whole number from 0 on, not `-1`"),
         ("top --sort size", "`--sort` is one of cpu, run, wait, name, switches, not `size`"),
         ("top now", "`top` does not take `now`"),

@@ -19,7 +19,7 @@ use conquer_once::spin::OnceCell;
 const HEAD: &str = "tid,comm,wake_us,block_us,run_us,preemptions,sleep_before_us";
 
 const MS: f64 = 1e6;
-/// Programs of a drawn trace: name, median burst in ms, spread of its logarithm, share of a CPU that its threads take there.
+/// Programs of a drawn trace: name, median burst in ms, spread of its logarithm, part of the load that is its threads'.
 const PROGRAMS: [(&str, f64, f64, f64); 9] = [
     ("kworker", 0.15, 0.6, 0.03),
     ("sh", 0.3, 0.4, 0.04),
@@ -65,19 +65,15 @@ pub fn summary() -> String {
         Some(text) => {
             format!("replay of the ramdisk's trace, {} bursts", text.lines().count().saturating_sub(1))
         }
-        None => format!("replay of bursts drawn for {} programs, at load {:.2}", PROGRAMS.len(), load()),
+        None => format!("replay of bursts drawn for {} programs", PROGRAMS.len()),
     }
-}
-
-fn load() -> f64 {
-    PROGRAMS.iter().map(|(.., share)| share).sum()
 }
 
 /// Starts everything.
 pub fn start(run: &Arc<Run>, seed: u64) -> Result<(), String> {
     let threads = match GIVEN.get() {
         Some(text) => parse(text)?,
-        None => drawn(seed, run.end - run.start),
+        None => drawn(seed, run.end - run.start, run.load),
     };
     for thread in threads {
         let name = thread.program.clone();
@@ -99,11 +95,13 @@ fn replay(run: &Run, thread: &Thread) {
 }
 
 /// A trace of ours.
-fn drawn(seed: u64, length: u64) -> Vec<Thread> {
+fn drawn(seed: u64, length: u64, load: f64) -> Vec<Thread> {
     let mut draw = Draw::new(seed);
     let mut threads = Vec::new();
+    let shares: f64 = PROGRAMS.iter().map(|(.., share)| share).sum();
     for _ in 0..percpu::count() {
         for (name, median, spread, share) in PROGRAMS {
+            let share = share * load / shares;
             let mean = median * libm::exp(spread * spread / 2.0);
             let pause = mean * (THREADS as f64 / share - 1.0);
             for _ in 0..THREADS {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 pub struct Burst {
     /// When it could have begun.
     pub release: u64,
-    /// What it computed.
+    /// CPU time that it took.
     pub size: u64,
     /// When it ended.
     pub finish: u64,
@@ -20,7 +20,7 @@ impl Burst {
         self.finish.saturating_sub(self.release)
     }
 
-    /// Response time over size, at least 1: sizes are met to a tenth of a millisecond.
+    /// Response time over size; at least 1, for the two are read from the clock one after the other.
     fn slowdown(&self) -> f64 {
         (self.response() as f64 / self.size.max(1) as f64).max(1.0)
     }

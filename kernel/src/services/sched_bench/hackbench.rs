@@ -63,7 +63,7 @@ fn group(run: &Arc<Run>, rounds: usize) -> Result<(), String> {
         run.spawn("hackbench/sender", Options::default(), move |run| {
             for channel in (0..rounds).flat_map(|_| &channels) {
                 // Making a message is no burst: nobody waits for it.
-                if !run.compute(WORK) || !channel.send() {
+                if run.compute(WORK).is_none() || !channel.send() {
                     channels.iter().for_each(|channel| channel.close());
                     return;
                 }

@@ -9,16 +9,12 @@ use super::run::Run;
 use crate::arch::percpu;
 use crate::arch::time::uptime_nanos;
 use crate::tasks::Options;
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use sched::Nice;
 
 const MS: f64 = 1e6;
-/// Share of the CPUs that is asked for. What the kernel itself takes under emulation (timers, switches, learning) comes on top.
-const LOAD: f64 = 0.7;
-
 /// A thread that computes and sleeps in turn: name, nice value, median burst and spread of its logarithm, mean pause. Times in ms.
 const SLEEPERS: [(&str, i32, f64, f64, f64); 5] = [
     ("shell", 0, 0.4, 0.5, 80.0),
@@ -47,7 +43,7 @@ const COMMANDS: [(&str, f64, f64, f64); 6] = [
 
 /// In one line.
 pub fn summary() -> String {
-    format!("interactive, periodic, producer and consumer threads, and commands, at load {LOAD}")
+    String::from("interactive, periodic, producer and consumer threads, and commands that come at random")
 }
 
 /// Mean of a log-normal distribution.
@@ -137,7 +133,7 @@ struct Command {
 /// The commands of a run, in the order in which they come.
 fn commands(run: &Run, draw: &mut Draw) -> Vec<Command> {
     let length = (run.end - run.start) as f64;
-    let wanted = (LOAD - threads_load()).max(0.05) * percpu::count() as f64 * length;
+    let wanted = (run.load - threads_load()).max(0.05) * percpu::count() as f64 * length;
     let (mut commands, mut work, mut time) = (Vec::new(), 0.0, 0.0);
     while work < wanted {
         let mut left = draw.unit();

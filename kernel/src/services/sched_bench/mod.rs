@@ -2,7 +2,7 @@
 //!
 //! A workload is drawn from a seed, so that it asks for the same under every policy. Its bursts are a loop that computes until the thread
 //! has used so much CPU time, by the kernel's accounting: a host that takes CPUs away slows the loop down (the table says by how
-//! much), and does not change what the policies see. Runs are short, and each round plays all policies, beginning with another one each
+//! much), and the load that the policies see stays what was asked for. Runs are short, and each round plays all policies, beginning with another one each
 //! time, so that what the host does hits them alike. No run repeats what another one of the same policy drew: a policy that learns is
 //! scored on what it has not seen. It keeps what it learned from run to run; so it begins with what the machine's own threads taught it.
 
@@ -74,6 +74,7 @@ pub fn run(
         mode,
         spin: Spin::calibrate(),
         length: length / rounds,
+        load: f64::from(request.load) / 100.0,
         start,
         done: 0,
         runs: workloads.len() as u32 * rounds as u32 * request.policies.len() as u32,
@@ -163,6 +164,7 @@ struct Bench<'a> {
     mode: LearnedMode,
     spin: Spin,
     length: u64,
+    load: f64,
     start: u64,
     done: u32,
     runs: u32,
@@ -225,7 +227,7 @@ impl Bench<'_> {
         }
         self.scheduling.set_policy(policy)?;
         let before = self.counters();
-        let run = Run::new(self.spin, self.length).map_err(BenchError::Failed)?;
+        let run = Run::new(self.spin, self.length, self.load).map_err(BenchError::Failed)?;
         let started = (workload.start)(&run, seed);
         if started.is_err() {
             run.stop();

@@ -21,6 +21,8 @@ pub struct Run {
     pub start: u64,
     /// From here on nothing new begins: threads that wait end, and jobs that have come are finished.
     pub end: u64,
+    /// Share of the CPUs that it asks for, 0 to 1.
+    pub load: f64,
     spin: Spin,
     stop: AtomicBool,
     /// What sleeping threads wait for, besides their time.
@@ -34,6 +36,8 @@ pub struct Run {
     /// Work done, in iterations, and CPU time that it took.
     iterations: AtomicU64,
     computed: AtomicU64,
+    /// CPU time that bursts took too much, and others have not made up for yet.
+    excess: AtomicU64,
     /// Why a thread could not be started.
     failure: IrqMutex<Option<String>>,
 }
@@ -49,7 +53,7 @@ impl Drop for Open<'_> {
 
 impl Run {
     /// A run that begins now.
-    pub fn new(spin: Spin, length: u64) -> Result<Arc<Self>, String> {
+    pub fn new(spin: Spin, length: u64, load: f64) -> Result<Arc<Self>, String> {
         let mut bursts = Vec::new();
         bursts
             .try_reserve_exact(ROOM * percpu::count())
@@ -58,6 +62,7 @@ impl Run {
         Ok(Arc::new(Self {
             start,
             end: start.saturating_add(length),
+            load,
             spin,
             stop: AtomicBool::new(false),
             over: WaitQueue::new(),
@@ -67,6 +72,7 @@ impl Run {
             last_end: AtomicU64::new(start),
             iterations: AtomicU64::new(0),
             computed: AtomicU64::new(0),
+            excess: AtomicU64::new(0),
             failure: IrqMutex::new(None),
         }))
     }
@@ -114,33 +120,44 @@ impl Run {
         !stopped() && uptime_nanos() < self.end
     }
 
-    /// Computes for `size` nanoseconds of CPU time. `false`: the run was stopped in the middle of it.
-    pub fn compute(&self, size: u64) -> bool {
+    /// Computes for about `size` nanoseconds of CPU time: for how long, or `None` if the run was stopped in the middle of it.
+    ///
+    /// A CPU that its host takes away in the middle of a burst makes it too long, by milliseconds: that is held against the
+    /// bursts that follow, up to half of each, so that all together ask for the load that was meant.
+    pub fn compute(&self, size: u64) -> Option<u64> {
         let before = tasks::run_nanos();
+        let wanted = size
+            - self
+                .excess
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |excess| {
+                    Some(excess.saturating_sub(size / 2))
+                })
+                .unwrap_or_default()
+                .min(size / 2);
         let (mut ran, mut iterations) = (0, 0);
-        while ran < size {
+        while ran < wanted {
             if self.stop.load(Ordering::Relaxed) {
-                return false;
+                return None;
             }
-            iterations += self.spin.compute(size - ran);
+            iterations += self.spin.compute(wanted - ran);
             ran = tasks::run_nanos().saturating_sub(before);
         }
+        self.excess.fetch_add(ran - wanted, Ordering::Relaxed);
         self.iterations.fetch_add(iterations, Ordering::Relaxed);
         self.computed.fetch_add(ran, Ordering::Relaxed);
-        true
+        Some(ran)
     }
 
-    /// Computes as [`compute`](Self::compute) does, and records that as a burst that could have begun at `release`.
+    /// Computes as [`compute`](Self::compute) does, and records that as a burst that could have begun at `release`. `false`: the run was
+    /// stopped in the middle of it.
     pub fn burst(&self, release: u64, size: u64, job: bool) -> bool {
-        let whole = self.compute(size);
-        if whole {
-            let finish = uptime_nanos();
-            if job {
-                self.last_end.fetch_max(finish, Ordering::Relaxed);
-            }
-            self.record(Burst { release, size, finish, job });
+        let Some(ran) = self.compute(size) else { return false };
+        let finish = uptime_nanos();
+        if job {
+            self.last_end.fetch_max(finish, Ordering::Relaxed);
         }
-        whole
+        self.record(Burst { release, size: ran, finish, job });
+        true
     }
 
     /// Notes a burst; nothing is allocated here.

@@ -5,7 +5,7 @@ use crate::tasks;
 use core::hint::black_box;
 
 /// CPU time between two looks at the clock: what a burst may be too long by.
-const LOOK_NANOS: u64 = 100_000;
+const LOOK_NANOS: u64 = 50_000;
 /// Iterations of a trial, before it is known how long they take.
 const TRIAL: u64 = 20_000;
 const TRIALS: u32 = 40;

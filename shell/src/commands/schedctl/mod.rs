@@ -106,7 +106,7 @@ pub const ROLLBACK: Command = Command {
 pub const BENCH: Command = Command {
     name: "schedctl bench",
     summary: "Run real threads under each policy and compare response times, switches and fairness; Ctrl-C ends it.",
-    usage: "schedctl bench [mixed|schbench|hackbench|bursts] [--policies LIST] [--seconds N] [--seed N] [--json]",
+    usage: "schedctl bench [mixed|schbench|hackbench|bursts] [--policies LIST] [--seconds N] [--load PERCENT] [--seed N] [--json]",
     options: &[
         OptionSpec {
             name: "policies",
@@ -119,6 +119,12 @@ pub const BENCH: Command = Command {
             short: None,
             value: Some("N"),
             summary: "How long to measure each workload under each policy; 20 unless given.",
+        },
+        OptionSpec {
+            name: "load",
+            short: None,
+            value: Some("PERCENT"),
+            summary: "Share of the CPUs that mixed and bursts ask for; 60 unless given.",
         },
         OptionSpec {
             name: "seed",
