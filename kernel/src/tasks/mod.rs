@@ -208,10 +208,19 @@ pub fn current() -> Arc<Task> {
 /// CPU time that the calling thread has used up to now, in nanoseconds. It asks the thread only and changes nothing, so
 /// that a thread may look at it again and again while it computes.
 pub fn run_nanos() -> u64 {
+    own_accounting().0.run
+}
+
+/// Where the calling thread's time went, and up to when.
+pub fn own_accounting() -> (Accounting, u64) {
     let task = current();
-    let mut entity = task.entity.lock().clone();
-    entity.account(uptime_nanos());
-    entity.accounting().run
+    without_interrupts(|| {
+        // Interrupts off: between the two it must not be taken off its CPU.
+        let mut entity = task.entity.lock().clone();
+        let now = uptime_nanos();
+        entity.account(now);
+        (entity.accounting(), now)
+    })
 }
 
 /// Lets other threads of this CPU run.
