@@ -224,7 +224,14 @@ pub fn schedule(cpu: &Cpu, yielded: bool) -> *const TrapFrame {
         queue.run.unregister(previous.id);
         REGISTERED[cpu.index].fetch_sub(1, Ordering::Relaxed);
     }
+    // Another CPU may have nothing to do, and take the thread that has just lost this one. Looked at under the lock: after it, the
+    // thread may be gone.
+    let left_waiting =
+        next.id != previous.id && previous.state() == State::Ready && !previous.idle && !previous.pinned;
     drop(guard);
+    if left_waiting {
+        steal::call(cpu);
+    }
     if ended {
         table::remove(previous.id);
     }

@@ -367,8 +367,14 @@ impl<C: Candidate> Policy for Guard<C> {
         if self.running == Some(task) {
             self.settle();
         }
-        if let Some(since) = self.records.remove(task).and_then(|record| record.since) {
-            self.waiting.remove(since, task);
+        if let Some(record) = self.records.remove(task) {
+            if let Some(since) = record.since {
+                self.waiting.remove(since, task);
+            }
+            if record.active {
+                // It moves in the middle of a burst: ideal sharing must not go on serving it here.
+                self.fluid.leave(record.ideal, record.attained);
+            }
         }
         self.ask(|candidate| candidate.unregister(task));
         self.classic.unregister(task)
