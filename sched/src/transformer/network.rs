@@ -208,7 +208,7 @@ impl Weights {
         // Most queues are short: they do not pay for the lanes that they leave empty.
         match tasks {
             ..=4 => self.forward_in::<4>(tokens, tasks),
-            ..=8 => self.forward_in::<8>(tokens, tasks),
+            5..=8 => self.forward_in::<8>(tokens, tasks),
             _ => self.forward_in::<TOKENS>(tokens, tasks.min(TOKENS)),
         }
     }
