@@ -45,3 +45,39 @@ fn a_policy_that_breaks_is_contained_and_the_shell_goes_on() {
         power_off(guest);
     }
 }
+
+#[test]
+fn reservations_hold_beside_hostile_threads() {
+    let (mut guest, _) = boot(&machine(2));
+    let said = passes(&mut guest, "reservation");
+    assert!(said.contains("95000000 ns / 100000000 ns = 95.000 %, and"), "{said}");
+    let edf = passes(&mut guest, "edf");
+    assert!(edf.contains("is above the limit of 95.000 %"), "{edf}");
+    power_off(guest);
+}
+
+#[test]
+fn a_thousand_threads_move_and_end() {
+    let (mut guest, _) = boot(&machine(4));
+    for policy in ["eevdf", "transformer"] {
+        guest.command(&format!("schedctl policy {policy}"), COMMAND).unwrap();
+        let said = passes(&mut guest, "threads-1000");
+        assert!(said.contains("1000 threads ended"), "{said}");
+    }
+    let status = guest.json("schedctl status --json", COMMAND).unwrap();
+    let queues = status["queues"].as_array().unwrap();
+    assert!(queues.iter().any(|queue| queue["steals"].as_u64() > Some(0)), "{status}");
+    power_off(guest);
+}
+
+#[test]
+fn what_a_switch_costs_is_printed_for_every_policy() {
+    let (mut guest, _) = boot(&machine(2));
+    let said = passes(&mut guest, "switch-cost");
+    for what in ["bare", "rr", "eevdf", "transformer in shadow", "transformer on", "guard acting"] {
+        let rest = said.split(&format!(" {what} ")).nth(1).unwrap_or_else(|| panic!("no {what}: {said}"));
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        assert!(number.parse::<u64>().unwrap() > 0, "{what}: {said}");
+    }
+    power_off(guest);
+}

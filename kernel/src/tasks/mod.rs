@@ -165,15 +165,6 @@ fn program(name: &str) -> u32 {
     sched::key(name.split('/').next().unwrap_or(name))
 }
 
-/// Says how much work the calling thread is about to do, in any unit that stays the same for threads of its name; the policy that learns
-/// reads it when the thread wakes next.
-pub fn declare(work: u64) {
-    let task = current();
-    let mut entity = task.entity.lock();
-    let origin = entity.origin();
-    entity.set_origin(Origin { declared: work, ..origin });
-}
-
 /// The first function of every thread.
 extern "C" fn start_of_thread() -> ! {
     {
@@ -187,11 +178,6 @@ extern "C" fn start_of_thread() -> ! {
 
 /// Ends the calling thread.
 pub fn end() -> ! {
-    {
-        let task = current();
-        task.exited.store(true, Ordering::Release);
-        task.joiners.wake_all();
-    }
     switch::exit()
 }
 

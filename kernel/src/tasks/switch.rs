@@ -233,9 +233,20 @@ pub fn schedule(cpu: &Cpu, yielded: bool) -> *const TrapFrame {
         steal::call(cpu);
     }
     if ended {
-        table::remove(previous.id);
+        bury(cpu, table::remove(previous.id));
     }
     frame
+}
+
+/// Tells those who wait for a thread's end that it has come: only now, so that they find what it had reserved free again.
+fn bury(cpu: &Cpu, task: Option<Arc<Task>>) {
+    let Some(task) = task else { return };
+    task.exited.store(true, Ordering::Release);
+    task.joiners.wake_all();
+    if cpu.reschedule.load(Ordering::Relaxed) {
+        // A waiter of this CPU, which has just chosen whom to run.
+        apic::send_interrupt(cpu.apic_id, RESCHEDULE);
+    }
 }
 
 /// Accounts for the thread that leaves the CPU, and queues it again if it is still runnable.

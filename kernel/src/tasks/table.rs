@@ -54,11 +54,10 @@ pub fn insert(task: Arc<Task>) {
     TABLE.lock().tasks.insert(task.id, task);
 }
 
-/// Forgets a thread that has ended, and frees it unless somebody still refers to it.
-pub fn remove(id: TaskId) {
+/// Forgets a thread that has ended, or never began. Dropping it frees it, unless somebody still refers to it.
+pub fn remove(id: TaskId) -> Option<Arc<Task>> {
     slot(id).store(core::ptr::null_mut(), Ordering::Release);
-    let task = TABLE.lock().tasks.remove(&id);
-    drop(task);
+    TABLE.lock().tasks.remove(&id)
 }
 
 /// The thread of an id that is, or a moment ago was, in a run queue whose lock the caller holds: such a thread lives, for only a thread

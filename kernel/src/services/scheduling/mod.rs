@@ -1,7 +1,7 @@
 //! The scheduler's policy in the running kernel: which one rules, when the transformer may decide, what the guards say, and the thread
 //! that learns. `system/scheduler.rs` is how the shell gets here.
 //!
-//! The boot's choice stands at [`BOOT`], with its reason. A policy is exchanged on every CPU or on none; one change at a time.
+//! What rules after boot is decided by a measurement ([`learn::start`]). A policy is exchanged on every CPU or on none; one change at a time.
 
 mod learn;
 mod weights;
@@ -21,11 +21,8 @@ use shell::{
     SchedulingError,
 };
 
-/// Policy and mode after boot.
-const BOOT: (FairPolicy, LearnedMode) = (FairPolicy::Transformer, LearnedMode::Shadow);
-
 /// What was asked for last.
-static SET: IrqMutex<(FairPolicy, LearnedMode)> = IrqMutex::new((FairPolicy::Eevdf, BOOT.1));
+static SET: IrqMutex<(FairPolicy, LearnedMode)> = IrqMutex::new((FairPolicy::Eevdf, LearnedMode::Auto));
 /// A change is under way.
 static CHANGING: AtomicBool = AtomicBool::new(false);
 

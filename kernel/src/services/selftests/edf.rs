@@ -2,13 +2,11 @@
 //!
 //! `edf.seconds=600` on the kernel's command line makes it last 10 minutes.
 
-use super::Outcome;
 use super::reservation::Hostile;
-use super::standstill::Standstill;
+use super::{Outcome, standstill};
 use crate::arch::{percpu, time};
 use crate::tasks::{self, JoinHandle, Options};
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use sched::{Class, Latency, Reservation};
 
@@ -17,6 +15,7 @@ const MS: u64 = 1_000_000;
 /// A job takes a third of its budget; the rest is for a host that takes the virtual CPU away in the middle of a job, which counts as run time.
 const SET: [(u64, u64, u64); 4] = [(15, 100, 5), (30, 150, 10), (50, 250, 17), (50, 500, 17)];
 const SECONDS: u64 = 10;
+
 /// What became of a thread's jobs.
 #[derive(Default)]
 struct Jobs {
@@ -33,17 +32,16 @@ struct Jobs {
 pub fn edf() -> Outcome {
     let cpu = percpu::count() - 1;
     let seconds = crate::boot::option("edf.seconds").and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
-    let watch = Arc::new(Standstill::default());
-    let hostile = Hostile::start(cpu, None, &watch)?;
+    let hostile = Hostile::start(cpu, None)?;
+    let still = standstill::time(cpu);
     let end = time::uptime_nanos() + seconds * 1000 * MS;
     let mut threads = Vec::new();
     let mut result = Ok(());
     for (budget, period, work) in SET {
         let class = Class::Reserved(Reservation { budget: budget * MS, period: period * MS });
-        let watch = watch.clone();
         let options = Options { class, ..Options::on_cpu(cpu) };
         match tasks::spawn("edf/job", options, move || {
-            periodic(&watch, budget * MS, period * MS, work * MS, end)
+            periodic(cpu, budget * MS, period * MS, work * MS, end)
         }) {
             Ok(thread) => threads.push(thread),
             Err(error) => result = Err(error.to_string()),
@@ -72,7 +70,7 @@ pub fn edf() -> Outcome {
         jobs.len(),
         sum(|jobs| jobs.late),
         sum(|jobs| jobs.excused),
-        watch.time() / MS,
+        (standstill::time(cpu) - still) / MS,
         jitter.quantile(0.99) / 1000,
         worst / 10,
         worst % 10,
@@ -87,19 +85,19 @@ pub fn edf() -> Outcome {
 }
 
 /// One thread: a job is released every period, at times that are set beforehand.
-fn periodic(watch: &Standstill, budget: u64, period: u64, work: u64, end: u64) -> Jobs {
+fn periodic(cpu: usize, budget: u64, period: u64, work: u64, end: u64) -> Jobs {
     let mut jobs = Jobs::default();
     let mut release = time::uptime_nanos() + period;
     while release + period <= end {
-        let still = watch.time();
+        let still = standstill::time(cpu);
         tasks::sleep_nanos(release.saturating_sub(time::uptime_nanos()));
-        jobs.jitter.add(watch.look().saturating_sub(release));
+        jobs.jitter.add(standstill::look().saturating_sub(release));
         let ran = tasks::run_nanos();
         while tasks::run_nanos() - ran < work {
-            watch.look();
+            standstill::look();
         }
-        let done = watch.look();
-        let (response, still) = (done - release, watch.time() - still);
+        let done = standstill::look();
+        let (response, still) = (done - release, standstill::time(cpu) - still);
         jobs.done += 1;
         jobs.worst = jobs.worst.max(response * 1000 / period);
         if response > period {
