@@ -49,7 +49,12 @@ fn a_policy_that_breaks_is_contained_and_the_shell_goes_on() {
 #[test]
 fn reservations_hold_beside_hostile_threads() {
     let (mut guest, _) = boot(&machine(2));
-    let said = passes(&mut guest, "reservation");
+    let said = guest.command("selftest reservation", SELF_TEST).unwrap();
+    // A wrong share fails. A host that takes the virtual CPUs away all the time lets nothing be measured: that is said, and no more.
+    match said.contains("nothing can be said") {
+        true => eprintln!("not measured: {said}"),
+        false => assert!(said.contains("selftest reservation: passed"), "{said}"),
+    }
     assert!(said.contains("95000000 ns / 100000000 ns = 95.000 %, and"), "{said}");
     let edf = passes(&mut guest, "edf");
     assert!(edf.contains("is above the limit of 95.000 %"), "{edf}");

@@ -1,7 +1,7 @@
 //! A reservation against threads that want the same CPU, each kind of them in its own way.
 
 use super::{Outcome, standstill};
-use crate::arch::{percpu, time};
+use crate::arch::percpu;
 use crate::tasks::{self, JoinHandle, Options};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -16,6 +16,9 @@ const RESERVED: Reservation = Reservation { budget: 30_000_000, period: 100_000_
 const HOSTILE: usize = 3;
 /// Periods of the reservation that are measured beside each kind.
 const PERIODS: u64 = 25;
+/// A measurement during which the host took the CPU away for longer than this says nothing; so many are tried.
+const STILL_NANOS: u64 = 20_000_000;
+const TRIES: usize = 4;
 /// A pause this long in the reserved thread is the wait for its next budget.
 const PAUSE_NANOS: u64 = 35_000_000;
 /// Shares that pass, in thousandths: 30 % and 2 % either way.
@@ -85,45 +88,62 @@ impl Drop for Hostile {
 pub fn reservation() -> Outcome {
     let cpu = percpu::count() - 1;
     let mut line = alloc::format!("30 % reserved of CPU {cpu}, got beside {HOSTILE}");
-    let mut wrong = false;
+    let (mut wrong, mut unknown) = (false, false);
     for (kind, name) in KINDS.iter().map(|(name, _)| (Some(*name), *name)).chain([(None, "of each")]) {
-        let share = share_beside(cpu, kind)?;
-        wrong |= !PASSES.contains(&share);
-        line += &alloc::format!(" {name} {}.{} %,", share / 10, share % 10);
+        match share_beside(cpu, kind)? {
+            Some(share) => {
+                wrong |= !PASSES.contains(&share);
+                line += &alloc::format!(" {name} {}.{} %,", share / 10, share % 10);
+            }
+            None => {
+                unknown = true;
+                line += &alloc::format!(" {name} -,");
+            }
+        }
     }
     line += &alloc::format!(" refused: {}", refusal(cpu)?);
-    if wrong { Err(line) } else { Ok(line) }
+    match (wrong, unknown) {
+        (true, _) => Err(line),
+        (false, true) => Err(alloc::format!("nothing can be said, the host takes the CPU away: {line}")),
+        (false, false) => Ok(line),
+    }
 }
 
-/// What the reserved thread got, in thousandths of the CPU.
-fn share_beside(cpu: usize, kind: Option<&str>) -> Result<u64, String> {
+/// What the reserved thread got, in thousandths of the CPU; `None` when the host did not let that be measured.
+fn share_beside(cpu: usize, kind: Option<&str>) -> Result<Option<u64>, String> {
     let hostile = Hostile::start(cpu, kind)?;
     let options = Options { class: Class::Reserved(RESERVED), ..Options::on_cpu(cpu) };
-    let reserved = tasks::spawn("reserved", options, measure).map_err(|error| error.to_string())?;
-    let (ran, elapsed) = reserved.join();
+    let reserved =
+        tasks::spawn("reserved", options, move || measure(cpu)).map_err(|error| error.to_string())?;
+    let measured = reserved.join();
     drop(hostile);
-    Ok(ran * 1000 / elapsed.max(1))
+    Ok(measured.map(|(ran, elapsed)| ran * 1000 / elapsed.max(1)))
 }
 
 /// In the reserved thread, which wants all that it can get: its CPU time, and the time, from the beginning of a budget to the beginning of
 /// one [`PERIODS`] later or more.
-fn measure() -> (u64, u64) {
-    let mut last = time::uptime_nanos();
-    let mut first: Option<(u64, u64)> = None;
-    loop {
-        let now = time::uptime_nanos();
+fn measure(cpu: usize) -> Option<(u64, u64)> {
+    let mut last = standstill::look();
+    let mut first: Option<(u64, u64, u64)> = None;
+    let mut tries = 0;
+    while tries < TRIES {
+        let now = standstill::look();
         if now - last > PAUSE_NANOS {
-            let run = tasks::run_nanos();
+            let (run, still) = (tasks::run_nanos(), standstill::time(cpu));
             match first {
-                None => first = Some((run, now)),
-                Some((run_before, from)) if now - from >= PERIODS * RESERVED.period => {
-                    return (run - run_before, now - from);
+                Some((_, from, _)) if now - from < PERIODS * RESERVED.period => {}
+                Some((run_before, from, still_before)) if still - still_before <= STILL_NANOS => {
+                    return Some((run - run_before, now - from));
                 }
-                Some(_) => {}
+                _ => {
+                    tries += usize::from(first.is_some());
+                    first = Some((run, now, still));
+                }
             }
         }
         last = now;
     }
+    None
 }
 
 /// Asks for 30 %, and then for 95 % of the same CPU; what is said to that.
