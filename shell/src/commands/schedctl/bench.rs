@@ -114,13 +114,9 @@ fn change(value: f64, base: Option<f64>) -> String {
 }
 
 fn as_text(outcome: &BenchOutcome, request: &BenchRequest) -> String {
-    let mut text = format!(
-        "{} CPUs, load {} %, seed {}, took {}\n",
-        outcome.cpus,
-        request.load,
-        request.seed,
-        units::clock(outcome.elapsed)
-    );
+    let cpus = if outcome.cpus == 1 { "1 CPU".into() } else { format!("{} CPUs", outcome.cpus) };
+    let took = units::clock(outcome.elapsed);
+    let mut text = format!("{cpus}, load {} %, seed {}, took {took}\n", request.load, request.seed);
     for table in &outcome.tables {
         text += &format!("\n{}: {}\n{}", table.workload, table.summary, table_as_text(table));
     }
