@@ -12,13 +12,26 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sched::guard::{Reason, Rule, SwitchOver};
 use shell::{FairPolicy, LearnedMode};
 
-/// Each fault, what the guard is to say of it, and whether the candidate is to be given up.
-const FAULTS: [(Fault, &str, fn(Reason) -> bool, bool); 5] = [
-    (Fault::Panic, "panic", |reason| reason == Reason::Panicked, true),
-    (Fault::Loop, "endless loop", |reason| reason == Reason::Stopped, true),
-    (Fault::Recursion, "endless recursion", |reason| reason == Reason::Panicked, true),
-    (Fault::NotRunnable, "a task that may not run", |reason| reason == Reason::NotRunnable, false),
-    (Fault::NotFinite, "NaN", |reason| reason == Reason::NotFinite, false),
+/// A fault, and what is to come of it.
+struct Case {
+    fault: Fault,
+    name: &'static str,
+    /// What the guard is to say of it.
+    reason: Reason,
+    /// Whether the candidate is to be given up.
+    given_up: bool,
+}
+
+const fn case(fault: Fault, name: &'static str, reason: Reason, given_up: bool) -> Case {
+    Case { fault, name, reason, given_up }
+}
+
+const CASES: [Case; 5] = [
+    case(Fault::Panic, "panic", Reason::Panicked, true),
+    case(Fault::Loop, "endless loop", Reason::Stopped, true),
+    case(Fault::Recursion, "endless recursion", Reason::Panicked, true),
+    case(Fault::NotRunnable, "a task that may not run", Reason::NotRunnable, false),
+    case(Fault::NotFinite, "NaN", Reason::NotFinite, false),
 ];
 /// How long a fault may take to show.
 const PATIENCE_NANOS: u64 = 20_000_000_000;
@@ -46,14 +59,14 @@ fn all() -> Outcome {
     let stops = containment::stops();
     let mut longest = 0;
     for cpu in 0..percpu::count() {
-        for fault in FAULTS {
-            longest = longest.max(one(cpu, fault)?);
+        for case in &CASES {
+            longest = longest.max(one(cpu, case)?);
         }
     }
     let stops = containment::stops() - stops;
     Ok(alloc::format!(
         "{} faults on {} CPUs ended the policy's rule each time, {stops} by NMI, the slowest after {} ms; EEVDF went on",
-        FAULTS.len() * percpu::count(),
+        CASES.len() * percpu::count(),
         percpu::count(),
         longest / 1_000_000
     ))
@@ -119,10 +132,7 @@ fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 }
 
 /// Plants a fault on a CPU; how long it took to end the policy's rule, in nanoseconds.
-fn one(
-    cpu: usize,
-    (fault, name, expected, given_up): (Fault, &str, fn(Reason) -> bool, bool),
-) -> Result<u64, String> {
+fn one(cpu: usize, &Case { fault, name, reason, given_up }: &Case) -> Result<u64, String> {
     let failed = |what: &str| alloc::format!("{name} on CPU {cpu}: {what}");
     let begin = time::uptime_nanos();
     // A new candidate, if the one before was given up.
@@ -141,7 +151,7 @@ fn one(
     if done != Some(true) {
         return Err(failed("there is no candidate to plant it in"));
     }
-    let noticed = |change: SwitchOver| change.time >= begin && expected(change.reason);
+    let noticed = |change: SwitchOver| change.time >= begin && change.reason == reason;
     if !eventually(|| tasks::with_learned(cpu, |guard| guard.log().any(noticed)) == Some(true)) {
         return Err(failed("the guard did not notice"));
     }
