@@ -81,6 +81,8 @@ fn policies_are_exchanged_while_threads_run() {
 #[test]
 fn weights_are_put_by_and_come_back() {
     let (mut guest, _) = boot(&small());
+    // On a slow machine the boot chooses EEVDF.
+    guest.command("schedctl policy transformer", COMMAND).unwrap();
     assert!(guest.command("schedctl rollback", COMMAND).unwrap().contains("error: "));
     for version in 1..=3 {
         let saved = json(&mut guest, "schedctl save --json");
@@ -162,7 +164,7 @@ fn a_bench_measures_and_puts_back_what_was_there() {
     // The next one is ended while it goes on, with another policy in force before.
     guest.command("schedctl policy mlfq", COMMAND).unwrap();
     guest.type_line("schedctl bench mixed --policies eevdf --seconds 60").unwrap();
-    guest.expect("mixed under eevdf  0:00:01", BENCH).unwrap();
+    guest.expect("mixed under eevdf", BENCH).unwrap();
     guest.send(b"\x03").unwrap();
     guest.expect("Ended early", COMMAND).unwrap();
     guest.wait_for_prompt(COMMAND).unwrap();
