@@ -240,6 +240,8 @@ impl<C: Candidate> Guard<C> {
 
     /// Calls the candidate, unless it is broken; `None` when it is, or breaks.
     fn ask<R>(&mut self, act: impl FnOnce(&mut C) -> R) -> Option<R> {
+        // An answer that was being written when the call was stopped is dropped unread.
+        const { assert!(!core::mem::needs_drop::<R>()) };
         let candidate = self.candidate.as_deref_mut()?;
         let (mut act, mut answer) = (Some(act), None);
         let ending = self.contain.run(&mut || {
