@@ -41,6 +41,7 @@ fn kernel_main(boot: BootInfo) -> ! {
         "SMP: {cpus} of {listed} CPUs run ({})",
         if arch::cpu::features().x2apic { "x2APIC" } else { "xAPIC" }
     );
+    drivers::watchdog::start(platform);
     drivers::pci::init(drivers::acpi::ecam());
     if let Err(error) = tasks::spawn("init", tasks::Options::default(), move || init(&boot)) {
         panic!("cannot start the first thread: {error}");
@@ -75,6 +76,7 @@ fn init(boot: &BootInfo) {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    arch::containment::escape(format_args!("panicked: {}", info.message()));
     if is_out_of_memory(info) {
         tasks::give_up();
     }

@@ -51,6 +51,11 @@ impl<T: ?Sized> IrqMutex<T> {
         }
     }
 
+    /// Whether somebody has it at this moment.
+    pub fn is_locked(&self) -> bool {
+        self.inner.is_locked()
+    }
+
     /// Opens the lock by force.
     ///
     /// # Safety

@@ -135,6 +135,8 @@ pub struct Entity {
     /// Since when `state` lasts, as far as not yet accounted.
     since: Nanos,
     accounting: Accounting,
+    /// Time on a CPU since it was woken or made.
+    burst: Nanos,
     /// When it was woken, until it runs.
     woken: Option<Nanos>,
     wake_latency: Latency,
@@ -146,7 +148,7 @@ impl Entity {
     pub fn new(id: TaskId, nice: Nice, class: Class, now: Nanos) -> Self {
         let (state, accounting) = (State::Runnable, Accounting::default());
         let (origin, wake_latency) = (Origin::default(), Latency::default());
-        Self { id, nice, class, origin, state, since: now, accounting, woken: None, wake_latency }
+        Self { id, nice, class, origin, state, since: now, accounting, burst: 0, woken: None, wake_latency }
     }
 
     /// Who it is.
@@ -200,21 +202,28 @@ impl Entity {
         self.accounting
     }
 
+    /// Time on a CPU since it was woken or made, up to its last change of state (or [`account`](Self::account)).
+    #[must_use]
+    pub fn burst(&self) -> Nanos {
+        self.burst
+    }
+
     /// Times from being woken to running.
     #[must_use]
     pub fn wake_latency(&self) -> &Latency {
         &self.wake_latency
     }
 
-    /// It is on a CPU from `now` on.
-    pub fn start(&mut self, now: Nanos) {
-        if self.state == State::Runnable {
-            self.account(now);
-            self.state = State::Running;
-            if let Some(woken) = self.woken.take() {
-                self.wake_latency.add(now.saturating_sub(woken));
-            }
+    /// It is on a CPU from `now` on. If it has just been woken, says how long ago.
+    pub fn start(&mut self, now: Nanos) -> Option<Nanos> {
+        if self.state != State::Runnable {
+            return None;
         }
+        self.account(now);
+        self.state = State::Running;
+        let latency = now.saturating_sub(self.woken.take()?);
+        self.wake_latency.add(latency);
+        Some(latency)
     }
 
     /// It has left the CPU. Returns how long it ran since it was last accounted: what
@@ -238,6 +247,7 @@ impl Entity {
             self.account(now);
             self.state = State::Runnable;
             self.accounting.wakeups += 1;
+            self.burst = 0;
             self.woken = Some(now);
         }
     }
@@ -253,6 +263,7 @@ impl Entity {
             State::Blocked => (&mut self.accounting.sleep, 0),
         };
         *sum += elapsed;
+        self.burst += ran;
         ran
     }
 }

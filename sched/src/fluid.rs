@@ -217,6 +217,14 @@ impl Fluid {
         }
     }
 
+    /// A burst goes on elsewhere, after `size` here: it is served up to there, and not compared.
+    pub fn leave(&mut self, id: BurstId, size: Nanos) {
+        if let Some(burst) = self.bursts.iter_mut().find(|burst| burst.id == id) {
+            burst.told = true;
+            self.end(id, size);
+        }
+    }
+
     /// A burst has ended in reality, after `size`. Says how it compares, if it would have ended here before.
     pub fn end(&mut self, id: BurstId, size: Nanos) -> Option<Compared> {
         let at = self.bursts.iter().position(|burst| burst.id == id)?;
@@ -267,6 +275,28 @@ mod tests {
                 Compared { real: 20 * MS, ideal, label: false }
             ]
         );
+    }
+
+    #[test]
+    fn who_has_left_is_no_longer_served() {
+        let mut fluid = fluid();
+        let mut seen = Vec::new();
+        let stays = fluid.begin(10 * MS, 1024, None, false).0;
+        let leaves = fluid.begin(1000 * MS, 1024, None, false).0;
+        fluid.advance(4 * MS, &mut |c| seen.push(c));
+        fluid.leave(leaves, 0);
+        // It has had 2 ms; the other one needs 8 more, alone.
+        fluid.advance(12 * MS, &mut |c| seen.push(c));
+        seen.extend(fluid.end(stays, 10 * MS));
+        fluid.advance(20 * MS, &mut |c| seen.push(c));
+        assert_eq!(seen, [Compared { real: 12 * MS, ideal: 12 * MS, label: false }]);
+        // A burst that followed another one, which goes on here, is not compared either.
+        let first = fluid.begin(8 * MS, 1024, None, false).0;
+        assert_eq!(fluid.end(first, 8 * MS), None);
+        let second = fluid.begin(8 * MS, 1024, Some(first), false).0;
+        fluid.leave(second, MS);
+        fluid.advance(60 * MS, &mut |c| seen.push(c));
+        assert_eq!((seen.len(), fluid.weight, fluid.bursts.len()), (2, 0, 0));
     }
 
     #[test]

@@ -15,6 +15,11 @@ impl Latency {
         self.counts[class] = self.counts[class].saturating_add(1);
     }
 
+    /// Counts all that `other` has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+    }
+
     /// How many were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -56,5 +61,8 @@ mod tests {
         assert_eq!(latency.quantile(0.5), 128);
         assert_eq!(latency.quantile(0.8), 1024);
         assert_eq!(latency.quantile(1.0), 1 << 31);
+        let mut twice = latency;
+        twice.merge(&latency);
+        assert_eq!((twice.count(), twice.quantile(0.5)), (12, 128));
     }
 }

@@ -5,7 +5,7 @@ use crate::table::Table;
 use crate::{Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
 
 /// Where a task joins the line, and how long it may run when its turn comes.
-pub trait Rule: Send {
+pub trait Rule: Send + 'static {
     /// What the rule remembers of a task.
     type Memory: Default + Send;
     /// A word for tables.

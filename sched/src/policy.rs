@@ -1,5 +1,7 @@
 //! The contract of a scheduling policy.
 
+use core::any::Any;
+
 use crate::{Entity, Nanos, QueueError, RegisterError, TaskId};
 
 /// Why a task is queued.
@@ -39,7 +41,9 @@ pub struct Pick {
 /// # What may go wrong
 /// Calls that name an unknown task, or do not fit its state, return the documented value and change nothing. `now` that goes
 /// back is treated as standing still.
-pub trait Policy: Send {
+///
+/// It is [`Any`] too, so that its owner can get at a guard's settings again behind a run queue's `dyn Policy`.
+pub trait Policy: Any + Send {
     /// A short lower-case word for tables and commands.
     fn name(&self) -> &'static str;
 

@@ -48,19 +48,25 @@ impl RunQueue {
 
     /// Another policy for the fair class: it is told of every task, and which of them are queued, before it takes over. `tasks` are the
     /// entities of all tasks registered here; those of other classes and unknown ones are passed over. `running` is who has the CPU.
+    /// Returns the old policy, which knows none of them any more.
     ///
     /// # Errors
-    /// The new policy does not take one of the tasks. The old one stays, with nothing changed.
+    /// The new policy does not take one of the tasks; it is given back, knowing none. The old one stays, with nothing changed.
     pub fn set_policy(
         &mut self,
         mut fair: Box<dyn Policy>,
         tasks: &[Entity],
         running: Option<TaskId>,
         now: Nanos,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Box<dyn Policy>, (RegisterError, Box<dyn Policy>)> {
         let mine = || tasks.iter().filter(|entity| self.fair.knows(entity.id()));
         for entity in mine() {
-            fair.register(entity, now)?;
+            if let Err(error) = fair.register(entity, now) {
+                mine().take_while(|other| other.id() != entity.id()).for_each(|other| {
+                    fair.unregister(other.id());
+                });
+                return Err((error, fair));
+            }
         }
         // The running task first: it is queued and taken, so that the new policy knows that it runs.
         if let Some(entity) = mine().find(|entity| Some(entity.id()) == running)
@@ -74,8 +80,22 @@ impl RunQueue {
                 let _ = fair.enqueue(entity, Enqueue::New, now);
             }
         });
-        self.fair = fair;
-        Ok(())
+        let mut old = core::mem::replace(&mut self.fair, fair);
+        tasks.iter().for_each(|entity| {
+            old.unregister(entity.id());
+        });
+        Ok(old)
+    }
+
+    /// The fair class's policy.
+    #[must_use]
+    pub fn fair(&self) -> &dyn Policy {
+        self.fair.as_ref()
+    }
+
+    /// The fair class's policy, for its settings; not for scheduling calls.
+    pub fn fair_mut(&mut self) -> &mut dyn Policy {
+        self.fair.as_mut()
     }
 
     /// Makes a task known to the class that its entity names; a reservation is admitted or refused here. May allocate: to be called

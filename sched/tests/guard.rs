@@ -297,13 +297,33 @@ fn one_that_broke_is_not_called_again_until_it_is_replaced() {
     assert!(guard.set_rule(Rule::Acting));
     assert!(guard.pick(0).is_some());
     assert_eq!(guard.rule(), Rule::Off);
-    let calls = guard.candidate().calls;
+    assert!(guard.broken() && guard.candidate().is_none());
     assert!(guard.pick(1).is_some() && !guard.set_rule(Rule::Acting));
-    assert_eq!(guard.candidate().calls, calls);
     guard.replace(Rogue::new(Vice::Favours), 2).unwrap();
     assert!(guard.set_rule(Rule::Acting));
     assert!(guard.pick(2).is_some());
     assert_eq!((guard.rule(), guard.counts().candidate), (Rule::Acting, 1));
+    assert!(!guard.broken());
+}
+
+#[test]
+fn numbers_that_are_none_end_the_rule_of_the_real_network() {
+    let transformer = Transformer::new().unwrap();
+    let mut guard = Guard::new(transformer, Box::new(Trusting), || 0).unwrap();
+    let entities: Vec<Entity> =
+        (0..3).map(|id| Entity::new(id, Nice::default(), sched::Class::Fair, 0)).collect();
+    for entity in &entities {
+        guard.register(entity, 0).unwrap();
+        guard.enqueue(entity, Enqueue::New, 0).unwrap();
+    }
+    assert!(guard.set_rule(Rule::Acting));
+    guard.candidate_mut().unwrap().poison();
+    // What it says is still one of the three tasks.
+    assert!(guard.pick(1).is_some());
+    guard.maintain(2);
+    assert_eq!(guard.log().last().map(|change| change.reason), Some(Reason::NotFinite));
+    assert_eq!(guard.rule(), Rule::Shadow);
+    assert!(guard.candidate().unwrap().weights().finite() && guard.pick(3).is_some());
 }
 
 #[test]

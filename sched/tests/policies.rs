@@ -6,7 +6,7 @@ use sched::simulator::{Costs, Program, Srpt, Step, Workload, simulate_with};
 use sched::transformer::Transformer;
 use sched::{
     Class, Eevdf, Enqueue, Entity, Fair, Fcfs, Mlfq, Nanos, Nice, Origin, Policy, Reservation, RoundRobin,
-    RunQueue, SLICE, TaskId,
+    RunQueue, SLICE, Stop, TaskId,
 };
 
 const MS: Nanos = 1_000_000;
@@ -186,7 +186,8 @@ fn policies_can_be_exchanged() {
         .iter()
         .enumerate()
     {
-        queue.set_policy(make(), &entities, Some(running), 1 + round as u64).unwrap();
+        let old = queue.set_policy(make(), &entities, Some(running), 1 + round as u64).ok().unwrap();
+        assert!(old.is_empty() && entities.iter().all(|entity| !old.knows(entity.id())));
         assert_eq!(queue.len(), 3);
         assert!(entities.iter().all(|entity| queue.knows(entity.id())));
     }
@@ -213,4 +214,33 @@ fn a_task_can_be_given_away() {
     assert!(!queue.knows(2) && queue.len() == 3);
     assert_eq!(queue.give_away(|_| false), None);
     assert_eq!(queue.pick(0).map(|pick| pick.task), Some(0));
+}
+
+#[test]
+fn a_burst_that_moved_is_learned_whole() {
+    let Some(mut policy) = Transformer::new() else { panic!("no memory") };
+    let mut entity = Entity::new(1, Nice::default(), Class::Fair, 0);
+    entity.set_origin(Origin { program: 7, owner: 1, declared: 0 });
+    let mut now = 0;
+    for _ in 0..5 {
+        // 30 ms on another CPU, then 10 ms here.
+        entity.start(now);
+        now += 30 * MS;
+        entity.stop(Stop::Preempted, now);
+        assert_eq!(policy.register(&entity, now), Ok(()));
+        assert_eq!(policy.enqueue(&entity, Enqueue::New, now), Ok(()));
+        assert_eq!(policy.pick(now).map(|pick| pick.task), Some(1));
+        entity.start(now);
+        now += 10 * MS;
+        policy.charge(1, entity.stop(Stop::Blocked, now), now);
+        assert_eq!(policy.pick(now), None, "it has blocked");
+        assert!(policy.unregister(1));
+        now += 5 * MS;
+        entity.wake(now);
+        assert_eq!(entity.burst(), 0, "a new burst begins with nothing");
+    }
+    assert_eq!(policy.register(&entity, now), Ok(()));
+    assert_eq!(policy.enqueue(&entity, Enqueue::New, now), Ok(()));
+    let expected = policy.outlook(1).and_then(|outlook| outlook.median()).unwrap_or_default();
+    assert!((expected / 40e6 - 1.0).abs() < 1e-3, "{expected} ns");
 }

@@ -48,6 +48,12 @@ impl Object<'_> {
         self
     }
 
+    /// An integer that may be negative.
+    pub(crate) fn integer(&mut self, key: &str, value: i64) -> &mut Self {
+        let _ = write!(self.key(key), "{value}");
+        self
+    }
+
     /// An integer or null.
     pub(crate) fn number_or_null(&mut self, key: &str, value: Option<u64>) -> &mut Self {
         match value {

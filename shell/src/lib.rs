@@ -48,11 +48,13 @@
 extern crate alloc;
 
 pub mod args;
+mod bar;
 pub mod commands;
 mod console;
 mod json;
 pub mod parse;
 pub mod reader;
+mod scheduler;
 mod session;
 pub mod slm;
 mod suggest;
@@ -63,6 +65,7 @@ mod units;
 mod utf8;
 
 pub use console::{CTRL_C, Console, Size};
+pub use scheduler::*;
 pub use session::{PROMPT, run};
 pub use system::*;
 pub use type_ahead::TypeAhead;

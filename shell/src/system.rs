@@ -5,14 +5,15 @@
 //! no lock is held while the shell prints. All are called from the shell's thread, never from an
 //! interrupt handler.
 
+use crate::scheduler::Scheduling;
 use crate::slm::{SlmError, SlmEvent, SlmPool, SlmRequest, SlmStatus, SlmSummary};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 use thiserror::Error;
 
-/// The machine under the shell.
-pub trait System {
+/// The machine under the shell; its scheduler is behind [`Scheduling`].
+pub trait System: Scheduling {
     /// What is running.
     fn version(&self) -> Version;
     /// Time since reset.
@@ -42,8 +43,6 @@ pub trait System {
     fn pci_devices(&self) -> Vec<PciDevice>;
     /// The kernel log, oldest line first; as many as its ring still holds.
     fn log(&self) -> Vec<LogLine>;
-    /// Run queues, one per online CPU.
-    fn scheduler(&self) -> SchedulerStatus;
 
     /// The crash predictor, its score and its guard.
     #[cfg(feature = "ai-ops")]
@@ -550,51 +549,6 @@ impl LogLevel {
             LogLevel::Trace => "trace",
         }
     }
-}
-
-/// What runs where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SchedulerStatus {
-    /// One per online CPU, in order of `cpu`.
-    pub queues: Vec<RunQueueStatus>,
-}
-
-/// The run queue of one CPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunQueueStatus {
-    /// The CPU.
-    pub cpu: u32,
-    /// Name of the fair policy (`Policy::name`).
-    pub policy: &'static str,
-    /// Thread on the CPU now; `None` = idle.
-    pub current: Option<u32>,
-    /// Threads that wait for the CPU.
-    pub ready: u64,
-    /// Context switches since boot.
-    pub switches: u64,
-    /// Of these, switches away from a thread that wanted to go on.
-    pub preemptions: u64,
-    /// Reservation servers placed here; empty without the feature `reservations`.
-    pub servers: Vec<ServerStatus>,
-}
-
-/// One constant bandwidth server (Abeni and Buttazzo, 1998).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerStatus {
-    /// The thread that it serves.
-    pub task: u32,
-    /// CPU time per period.
-    pub budget: Duration,
-    /// Its period.
-    pub period: Duration,
-    /// Budget left in this period.
-    pub remaining: Duration,
-    /// Current deadline, as time since reset.
-    pub deadline: Duration,
-    /// Periods in which the thread was held back because its budget was used up.
-    pub throttled: u64,
-    /// Deadlines missed.
-    pub misses: u64,
 }
 
 /// A test that the kernel can run on itself.

@@ -88,16 +88,6 @@ fn slm() {
     assert_eq!((&value["state"], &value["pool"]["used"]), (&json!("unloaded"), &json!(0)));
 }
 
-#[cfg(feature = "reservations")]
-#[test]
-fn schedctl() {
-    let value = parsed("schedctl status --json");
-    assert_eq!((&value["queues"][0]["current"], &value["queues"][1]["current"]), (&json!(7), &Value::Null));
-    let server = json!({"task": 12, "budget_us": 2000, "period_us": 10000, "remaining_us": 500,
-        "deadline_us": 100_010_000, "throttled": 3, "misses": 0});
-    assert_eq!(value["queues"][0]["servers"], json!([server]));
-}
-
 #[cfg(feature = "ai-ops")]
 #[test]
 fn metrics() {

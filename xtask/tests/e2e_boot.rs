@@ -127,9 +127,8 @@ fn the_iso_with_the_model_boots_under_uefi() {
 
 #[test]
 fn the_kernels_own_tests_pass() {
-    let append =
-        "panic=exit selftest=redzone,churn,wakeups,heap,buddy,region,migration,failures,wx,firmware,reservation"
-            .to_owned();
+    let append = "panic=exit selftest=redzone,churn,wakeups,heap,buddy,region,migration,failures,wx,firmware"
+        .to_owned();
     let mut guest = Guest::start_alone(&Machine { append, ..without_model() }).unwrap();
     let exit = guest.wait_for_exit(BOOT * 2).unwrap();
     assert_eq!(exit, Exit::DebugSuccess, "{}", guest.transcript());

@@ -166,6 +166,16 @@ pub fn send_interrupt(target: u32, vector: u8) {
     send(target, Delivery::Fixed, vector);
 }
 
+/// As [`send_nmi`], in an NMI handler, which may have come between the two halves of another message: the first one is put back.
+pub fn send_nmi_from_nmi(target: u32) {
+    if x2apic() {
+        return send(target, Delivery::Nmi, 0);
+    }
+    let first_half = read(COMMAND_HIGH);
+    send(target, Delivery::Nmi, 0);
+    write(COMMAND_HIGH, first_half);
+}
+
 /// Interrupts it even where its interrupts are off.
 pub fn send_nmi(target: u32) {
     send(target, Delivery::Nmi, 0);

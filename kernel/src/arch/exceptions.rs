@@ -1,17 +1,19 @@
 //! Exceptions are faults of the kernel itself: they end in a report with registers and backtrace.
 
 use super::traps::TrapFrame;
-use super::{backtrace, percpu};
+use super::{backtrace, containment, percpu};
 use crate::memory::{self, layout};
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use x86_64::registers::control::{Cr2, Cr3};
 
 const PAGE_FAULT: u64 = 14;
-const NMI: u64 = 2;
+/// Exceptions after which a contained call may be left; not the ones that the machine raises, nor double faults.
+const CONTAINABLE: [u64; 9] = [0, 3, 4, 5, 6, 13, PAGE_FAULT, 16, 19];
 
-/// Set by the first CPU that reports a fatal error; the others then stop at the NMI it sends.
-static STOPPING: AtomicBool = AtomicBool::new(false);
+/// The first CPU that reports a fatal error; the others then stop at the NMI it sends. The watchdog's NMIs go on, and must not stop it.
+static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
+const NOBODY: usize = usize::MAX;
 
 /// Called by the entry code of a page fault in the movable memory: returns when the access can be repeated, because
 /// the page has been moved meanwhile; any other fault ends in a report.
@@ -22,10 +24,27 @@ pub(super) extern "C" fn movable_fault(frame: &TrapFrame) {
     }
 }
 
-/// Called by the entry code of every exception, on that exception's own stack.
+/// Called by the entry code of an NMI: another CPU reports a fatal error, and this one is to stop; or the watchdog looks if a policy does
+/// not return, and sends the boot CPU's NMI on to others. Touches nothing but this CPU's own: an NMI comes anywhere.
+pub(super) extern "C" fn nmi(frame: &mut TrapFrame) {
+    let own = percpu::this_cpu();
+    match REPORTER.load(Ordering::Acquire) {
+        NOBODY => {}
+        reporter if reporter == own.index => return,
+        _ => super::halt_forever(),
+    }
+    if own.index == 0 {
+        crate::drivers::watchdog::tick();
+        let busy = |cpu: &&percpu::Cpu| cpu.index != 0 && cpu.recovery.load(Ordering::Relaxed) != 0;
+        percpu::all().filter(busy).for_each(|cpu| super::apic::send_nmi_from_nmi(cpu.apic_id));
+    }
+    containment::check(own, frame);
+}
+
+/// Called by the entry code of every other exception, on that exception's own stack.
 pub(super) extern "C" fn handle(frame: &TrapFrame) -> ! {
-    if frame.vector == NMI && STOPPING.load(Ordering::Acquire) {
-        super::halt_forever();
+    if CONTAINABLE.contains(&frame.vector) {
+        containment::escape(format_args!("{} at {:#x}", name(frame.vector), frame.rip));
     }
     begin_report();
     crate::log::emergency(format_args!("\r\n"));
@@ -37,12 +56,15 @@ pub(super) extern "C" fn handle(frame: &TrapFrame) -> ! {
 /// Stops the other CPUs and takes the console. A CPU that comes here second halts.
 pub fn begin_report() {
     x86_64::instructions::interrupts::disable();
-    if STOPPING.swap(true, Ordering::AcqRel) && percpu::is_ready() {
+    let ready = percpu::is_ready();
+    // Before a CPU knows which one it is, there is only the first.
+    let own = if ready { percpu::this_cpu().index } else { 0 };
+    let first = REPORTER.compare_exchange(NOBODY, own, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    if !first && ready {
         // Either another CPU is reporting, or this one failed while reporting. The report goes first.
         super::halt_forever();
     }
-    if percpu::is_ready() {
-        let own = percpu::this_cpu().index;
+    if ready {
         percpu::all().filter(|cpu| cpu.index != own).for_each(|cpu| super::apic::send_nmi(cpu.apic_id));
         super::time::spin_nanos(1_000_000);
     }

@@ -2,6 +2,7 @@
 
 pub mod apic;
 pub mod backtrace;
+pub mod containment;
 pub mod cpu;
 pub mod exceptions;
 pub mod extended_state;

@@ -29,6 +29,15 @@ pub struct Cpu {
     pub(super) save_method: AtomicU64,
     /// Extended-state area for faults that return.
     pub(super) fault_state: AtomicPtr<u8>,
+    /// Extended-state area for NMIs.
+    pub(super) nmi_state: AtomicPtr<u8>,
+    /// The stack pointer to go back to when a contained call does not return; 0 outside of one (`arch::containment`).
+    pub(super) recovery: AtomicU64,
+    /// Contained calls begun; which of them an NMI has found, when last, and how many NMIs have.
+    pub(super) contained: AtomicU64,
+    pub(super) sighted: AtomicU64,
+    pub(super) sighted_at: AtomicU64,
+    pub(super) sightings: AtomicU64,
     /// The running task.
     current: AtomicPtr<Task>,
     /// Index of this CPU, 0 for the boot CPU.
@@ -49,6 +58,11 @@ pub struct Cpu {
     pub interrupts: AtomicU64,
     /// Task switches done.
     pub switches: AtomicU64,
+    /// Threads that it took from other CPUs.
+    pub steals: AtomicU64,
+    /// Threads that wait in its run queue, as of the last change, and whether its idle thread runs: for others, who may see it late.
+    pub waiting: AtomicUsize,
+    pub idles: AtomicBool,
     /// Has yet to flush its TLB (`arch::tlb`).
     pub(super) flush_pending: AtomicBool,
     /// Free frames that this CPU keeps for itself.
@@ -68,6 +82,7 @@ pub(super) const OFFSET_INTERRUPT_STACK: usize = core::mem::offset_of!(Cpu, inte
 pub(super) const OFFSET_EXTENDED_STATE: usize = core::mem::offset_of!(Cpu, extended_state);
 pub(super) const OFFSET_SAVE_METHOD: usize = core::mem::offset_of!(Cpu, save_method);
 pub(super) const OFFSET_FAULT_STATE: usize = core::mem::offset_of!(Cpu, fault_state);
+pub(super) const OFFSET_NMI_STATE: usize = core::mem::offset_of!(Cpu, nmi_state);
 
 /// Started CPUs, in order of index.
 static CPUS: [OnceCell<&'static Cpu>; MAX_CPUS] = [const { OnceCell::uninit() }; MAX_CPUS];
@@ -80,6 +95,7 @@ impl Cpu {
         let segments = Segments::new()?;
         let bytes = extended_state::area_size() as u64;
         let fault_state = extended_state::Area::new().ok_or(OutOfMemory { bytes })?;
+        let nmi_state = extended_state::Area::new().ok_or(OutOfMemory { bytes })?;
         // CPUs are started one after the other, so this one's number is that of those published.
         let total_frames = frames::stats().total_frames;
         let index = COUNT.load(Ordering::Relaxed);
@@ -89,6 +105,12 @@ impl Cpu {
             extended_state: AtomicPtr::new(core::ptr::null_mut()),
             save_method: AtomicU64::new(extended_state::method() as u64),
             fault_state: AtomicPtr::new(fault_state.as_ptr()),
+            nmi_state: AtomicPtr::new(nmi_state.as_ptr()),
+            recovery: AtomicU64::new(0),
+            contained: AtomicU64::new(0),
+            sighted: AtomicU64::new(0),
+            sighted_at: AtomicU64::new(0),
+            sightings: AtomicU64::new(0),
             current: AtomicPtr::new(core::ptr::null_mut()),
             index,
             apic_id,
@@ -99,15 +121,19 @@ impl Cpu {
             preempt_off: AtomicU32::new(0),
             interrupts: AtomicU64::new(0),
             switches: AtomicU64::new(0),
+            steals: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            idles: AtomicBool::new(true),
             flush_pending: AtomicBool::new(false),
             frame_cache: IrqMutex::new(CpuCache::new(total_frames)),
             heap_cache: CpuHeapCache::new(),
             tick_cap: AtomicU64::new(u64::MAX),
         }));
         cpu.this = cpu;
-        // Both belong to the CPU for ever.
+        // They belong to the CPU for ever.
         core::mem::forget(interrupt_stack);
         core::mem::forget(fault_state);
+        core::mem::forget(nmi_state);
         let cpu: &'static Cpu = cpu;
         // SAFETY: only this CPU touches its segments, and it does so here for the first time.
         unsafe { (*cpu.segments.get()).load() };

@@ -7,7 +7,8 @@
 //! frame, and the interrupted stack, with its red zone, is never touched.
 
 use super::percpu::{
-    OFFSET_EXTENDED_STATE, OFFSET_FAULT_STATE, OFFSET_INTERRUPT_STACK, OFFSET_SAVE_METHOD, this_cpu,
+    OFFSET_EXTENDED_STATE, OFFSET_FAULT_STATE, OFFSET_INTERRUPT_STACK, OFFSET_NMI_STATE, OFFSET_SAVE_METHOD,
+    this_cpu,
 };
 use super::segments::Ist;
 use super::{apic, exceptions, irq, tlb};
@@ -120,6 +121,9 @@ trap_stubs:
 
 exception_entry:
     push_registers
+    # An NMI may return; see `exceptions::nmi`.
+    cmp qword ptr [rsp + 15 * 8], 2
+    je 6f
     // A page fault in the movable memory may return; see `memory::vmalloc`.
     cmp qword ptr [rsp + 15 * 8], 14
     jne 2f
@@ -148,6 +152,23 @@ exception_entry:
 2:  mov rdi, rsp
     call {exception}
     ud2
+6:  mov rdi, rsp
+    mov r12, gs:[{nmi_state}]
+    mov rbx, gs:[{save_method}]
+    mov eax, -1
+    mov edx, -1
+    test rbx, rbx
+    jz 7f
+    xsave64 [r12]
+    call {nmi}
+    mov eax, -1
+    mov edx, -1
+    xrstor64 [r12]
+    pop_registers_and_return
+7:  fxsave64 [r12]
+    call {nmi}
+    fxrstor64 [r12]
+    pop_registers_and_return
 
 interrupt_entry:
     push_registers
@@ -184,6 +205,8 @@ interrupt_entry:
     movable = const crate::memory::layout::MOVABLE,
     movable_bits = const crate::memory::layout::MOVABLE_BITS,
     fault_state = const OFFSET_FAULT_STATE,
+    nmi = sym exceptions::nmi,
+    nmi_state = const OFFSET_NMI_STATE,
     dispatch = sym dispatch,
     extended_state = const OFFSET_EXTENDED_STATE,
     save_method = const OFFSET_SAVE_METHOD,

@@ -8,6 +8,8 @@ use thiserror::Error;
 
 const VERSION: u32 = 0x01;
 const REDIRECTION: u32 = 0x10;
+/// Delivery as an NMI; the vector is not used.
+const NMI: u32 = 4 << 8;
 const ACTIVE_LOW: u32 = 1 << 13;
 const LEVEL: u32 = 1 << 15;
 const MASKED: u32 = 1 << 16;
@@ -75,6 +77,15 @@ pub fn init(platform: &Platform) {
 
 /// Delivers ISA interrupt `irq` as `vector` to the CPU with local APIC id `apic_id`, and unmasks it.
 pub fn route_isa(platform: &Platform, irq: u8, vector: u8, apic_id: u32) -> Result<(), RouteError> {
+    route(platform, irq, vector.into(), apic_id)
+}
+
+/// Delivers ISA interrupt `irq` to that CPU as an NMI, and unmasks it. It must be one that comes in edges.
+pub fn route_isa_as_nmi(platform: &Platform, irq: u8, apic_id: u32) -> Result<(), RouteError> {
+    route(platform, irq, NMI, apic_id)
+}
+
+fn route(platform: &Platform, irq: u8, how: u32, apic_id: u32) -> Result<(), RouteError> {
     let same = Override { irq, gsi: irq.into(), active_low: false, level: false };
     let route = platform.overrides.iter().copied().find(|o| o.irq == irq).unwrap_or(same);
     let target =
@@ -88,6 +99,6 @@ pub fn route_isa(platform: &Platform, irq: u8, vector: u8, apic_id: u32) -> Resu
     // Masked while the halves do not fit each other.
     controller.write(entry, MASKED);
     controller.write(entry + 1, u32::from(target) << 24);
-    controller.write(entry, u32::from(vector) | polarity | trigger);
+    controller.write(entry, how | polarity | trigger);
     Ok(())
 }

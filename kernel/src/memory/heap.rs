@@ -307,6 +307,12 @@ pub(super) fn take_back(cache: &mut HeapCache) {
     unsafe { cache.drain(&mut HEAP.0.lock()) };
 }
 
+/// Whether the heap is being changed at this moment, or what this CPU keeps of it: perhaps by whoever was interrupted to ask this.
+/// Interrupts are off.
+pub fn is_locked() -> bool {
+    HEAP.0.is_locked() || heap_caches::is_being_changed()
+}
+
 /// Bytes of page frames that the heap has: claimed, or in reserve.
 pub fn held() -> u64 {
     let mut heap = HEAP.0.lock();

@@ -10,7 +10,7 @@ use crate::arch::percpu::{self, this_cpu};
 use crate::arch::{apic, irq};
 use conquer_once::spin::OnceCell;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 use mm::HeapCache;
 use x86_64::instructions::interrupts::without_interrupts;
 
@@ -24,15 +24,21 @@ pub struct CpuHeapCache {
     cache: UnsafeCell<HeapCache>,
     /// Another CPU waits for this one to empty it.
     drain_pending: AtomicBool,
+    /// It is being changed: an NMI must not leave it so.
+    being_changed: AtomicBool,
 }
 
-// SAFETY: the cache is reached by `with` alone, on its own CPU with interrupts off; the rest is atomic.
+// SAFETY: the cache is reached by `change` alone, on its own CPU with interrupts off; the rest is atomic.
 unsafe impl Sync for CpuHeapCache {}
 
 impl CpuHeapCache {
     /// An empty one.
     pub const fn new() -> Self {
-        Self { cache: UnsafeCell::new(HeapCache::new()), drain_pending: AtomicBool::new(false) }
+        Self {
+            cache: UnsafeCell::new(HeapCache::new()),
+            drain_pending: AtomicBool::new(false),
+            being_changed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -44,17 +50,29 @@ pub(super) fn with<R>(act: impl FnOnce(&mut HeapCache) -> R) -> Option<R> {
     without_interrupts(|| {
         // SAFETY: interrupts are off, and `act` does not come back here; caches are in use only when every CPU has its
         // structure.
-        IN_USE.load(Ordering::Acquire).then(|| act(unsafe { own() }))
+        IN_USE.load(Ordering::Acquire).then(|| unsafe { change(act) })
     })
 }
 
-/// The cache of this CPU.
+/// Runs `act` on the cache of this CPU.
 ///
 /// # Safety
-/// This CPU has its structure, and interrupts are off for as long as the reference is used; there is no other one.
-unsafe fn own<'a>() -> &'a mut HeapCache {
+/// This CPU has its structure, interrupts are off, and `act` does not come back here.
+unsafe fn change<R>(act: impl FnOnce(&mut HeapCache) -> R) -> R {
+    let own = &this_cpu().heap_cache;
+    own.being_changed.store(true, Ordering::Relaxed);
+    // An NMI comes to this CPU itself: the order of its own instructions is enough.
+    compiler_fence(Ordering::SeqCst);
     // SAFETY: other CPUs never take a reference, and this one has no other, by the caller.
-    unsafe { &mut *this_cpu().heap_cache.cache.get() }
+    let result = act(unsafe { &mut *own.cache.get() });
+    compiler_fence(Ordering::SeqCst);
+    own.being_changed.store(false, Ordering::Relaxed);
+    result
+}
+
+/// Whether this CPU is changing its cache. Interrupts are off.
+pub(super) fn is_being_changed() -> bool {
+    this_cpu().heap_cache.being_changed.load(Ordering::Relaxed)
 }
 
 /// Makes caches possible. Once, in a thread, with all CPUs running.
@@ -96,7 +114,7 @@ pub(super) fn drain() {
 /// Empties the cache of this CPU: in the interrupt, or with interrupts off. It frees, and allocates nothing.
 fn drain_own() {
     // SAFETY: interrupts are off, and freeing to the heap does not come back here; a drain comes to CPUs with a structure.
-    heap::take_back(unsafe { own() });
+    unsafe { change(heap::take_back) };
     // Whoever asks from here on sends another interrupt.
     this_cpu().heap_cache.drain_pending.store(false, Ordering::Release);
 }

@@ -14,7 +14,7 @@ pub mod shortage;
 mod stack;
 pub mod vmalloc;
 
-pub use heap::{held as heap_held, stats as heap_stats};
+pub use heap::{held as heap_held, is_locked as heap_is_locked, stats as heap_stats};
 pub use heap_caches::CpuHeapCache;
 pub use paging::{map, root as page_table_root, unmap};
 pub use region::Region;

@@ -13,6 +13,8 @@ mod insights;
 #[cfg(feature = "llm")]
 mod parallel;
 mod processor;
+mod sched_bench;
+pub mod scheduling;
 pub mod selftests;
 pub mod slm;
 mod stress;
@@ -27,6 +29,7 @@ pub fn start(boot: &BootInfo) {
     system::init(boot);
     log::debug!("Init: {} functions have names", crate::ksyms::count());
     report("reclaim", crate::memory::shortage::start());
+    report("scheduler", scheduling::start());
     stress::init();
     #[cfg(feature = "llm")]
     report("model workers", parallel::start());

@@ -1,5 +1,7 @@
 //! The machine as the shell sees it: the kernel's side of [`shell::System`].
 
+mod scheduler;
+
 use super::{processor, selftests, slm, stress};
 use crate::arch::{irq, percpu, time};
 use crate::drivers::serial::{COM1, COM2};
@@ -16,8 +18,8 @@ use mm::ZoneKind;
 use shell::slm::{SlmError, SlmEvent, SlmRequest, SlmStatus, SlmSummary};
 use shell::{
     Flow, HeapStats, LogLevel, LogLine, Memory, MemoryState, PageStats, PciBar, PciBarKind, PciDevice,
-    PciInterrupt, PowerAction, PowerError, RunQueueStatus, SchedulerStatus, SelfTest, SelfTestError,
-    StressError, StressOutcome, StressState, System, Task, TaskClass, TaskState, Version, ZoneState,
+    PciInterrupt, PowerAction, PowerError, SelfTest, SelfTestError, StressError, StressOutcome, StressState,
+    System, Task, Version, ZoneState,
 };
 
 /// Usable memory in the firmware's map, in bytes.
@@ -185,11 +187,6 @@ impl System for Machine {
             .collect()
     }
 
-    fn scheduler(&self) -> SchedulerStatus {
-        let tasks = tasks::list();
-        SchedulerStatus { queues: percpu::all().filter_map(|cpu| run_queue(cpu, &tasks)).collect() }
-    }
-
     #[cfg(feature = "ai-ops")]
     fn metrics(&self) -> &'static ai_insights::metrics::Registry {
         super::insights::registry()
@@ -243,67 +240,15 @@ fn task(info: tasks::TaskInfo) -> Task {
     let accounting = info.accounting;
     Task {
         id: info.id,
-        name: info.name,
-        state: match info.state {
-            tasks::State::Running => TaskState::Running,
-            tasks::State::Ready => TaskState::Ready,
-            tasks::State::Blocking | tasks::State::Blocked => TaskState::Blocked,
-            tasks::State::Exited => TaskState::Finished,
-        },
+        state: scheduler::state(&info),
         cpu: info.cpu as u32,
-        class: match info.class {
-            _ if info.idle => TaskClass::Idle,
-            sched::Class::Fair => TaskClass::Fair,
-            #[cfg(feature = "deterministic")]
-            sched::Class::Reserved(_) => TaskClass::Reserved,
-        },
+        class: scheduler::class(&info),
         weight: info.nice.weight(),
         run_time: Duration::from_nanos(accounting.run),
         switches: accounting.voluntary + accounting.involuntary,
         stack_size: memory::STACK_SIZE,
+        name: info.name,
     }
-}
-
-fn run_queue(cpu: &percpu::Cpu, tasks: &[tasks::TaskInfo]) -> Option<RunQueueStatus> {
-    let here = || tasks.iter().filter(|task| task.cpu == cpu.index);
-    let running = here().find(|task| task.state == tasks::State::Running && !task.idle);
-    let (policy, ready) = tasks::with_run_queue(cpu.index, |queue| (queue.policy_name(), queue.len()))?;
-    Some(RunQueueStatus {
-        cpu: cpu.index as u32,
-        policy,
-        current: running.map(|task| task.id),
-        ready: ready as u64,
-        switches: cpu.switches.load(Ordering::Relaxed),
-        preemptions: here().map(|task| task.accounting.involuntary).sum(),
-        servers: servers(cpu.index),
-    })
-}
-
-/// The reservation servers of a CPU; at most 64 are shown.
-#[cfg(feature = "deterministic")]
-fn servers(cpu: usize) -> Vec<shell::ServerStatus> {
-    // Collected without allocation under the queue's lock.
-    let servers = tasks::with_run_queue(cpu, |queue| {
-        queue.reservations().servers().take(64).collect::<heapless::Vec<sched::ServerStatus, 64>>()
-    });
-    let servers = servers.into_iter().flatten();
-    servers
-        .map(|server| shell::ServerStatus {
-            task: server.task,
-            budget: Duration::from_nanos(server.reservation.budget),
-            period: Duration::from_nanos(server.reservation.period),
-            remaining: Duration::from_nanos(server.budget_left),
-            deadline: Duration::from_nanos(server.deadline),
-            throttled: server.throttles,
-            misses: server.misses,
-        })
-        .collect()
-}
-
-/// Without reservations there are none.
-#[cfg(not(feature = "deterministic"))]
-fn servers(_cpu: usize) -> Vec<shell::ServerStatus> {
-    Vec::new()
 }
 
 fn pci_device(function: &pci::Function) -> PciDevice {

@@ -5,12 +5,17 @@
 //! assert_eq!(worker.join(), 42);
 //! ```
 
+mod candidate;
+mod policy;
 mod sleep;
+mod steal;
 mod switch;
 mod table;
 mod task;
 mod wait;
 
+pub use candidate::Fault;
+pub use policy::{FairClass, Learned, Times, maintain, set_policy, times, with_learned};
 pub use sleep::sleep_nanos;
 pub use switch::{on_timer, schedule, wake};
 pub use table::MAX_THREADS;
@@ -27,26 +32,39 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use sched::{Accounting, Class, Entity, Nice, RegisterError, TaskId};
+use sched::{Accounting, Class, Entity, Latency, Nice, Origin, RegisterError, TaskId};
+use x86_64::instructions::interrupts::without_interrupts;
 
 /// How a thread is to be scheduled.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Its share against other threads.
     pub nice: Nice,
-    /// The CPU that it is to run on; otherwise the one with the fewest threads.
+    /// The CPU that it is to stay on; otherwise the one with the fewest runnable threads, until another one takes it.
     pub cpu: Option<usize>,
     /// Its scheduling class.
     pub class: Class,
     /// May be asked to end when memory runs out.
     pub killable: bool,
+    /// On whose behalf it runs, for the policy that learns; 0 when that is not known.
+    pub owner: u32,
+    /// How much work it is asked to do, in any unit that stays the same for threads of that name; 0 when that is not known.
+    pub declared: u64,
     /// What to begin again with when there is no memory for what it does; others wait for ever then.
     pub restart: Option<Restart>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nice: Nice::default(), cpu: None, class: Class::Fair, killable: false, restart: None }
+        Self {
+            nice: Nice::default(),
+            cpu: None,
+            class: Class::Fair,
+            killable: false,
+            owner: 0,
+            declared: 0,
+            restart: None,
+        }
     }
 }
 
@@ -99,37 +117,52 @@ pub fn spawn<T: Send + 'static>(
     options: Options,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, SpawnError> {
-    let cpu = options.cpu.unwrap_or_else(switch::least_loaded);
-    if cpu >= crate::arch::percpu::count() {
+    if let Some(cpu) = options.cpu.filter(|&cpu| cpu >= crate::arch::percpu::count()) {
         return Err(SpawnError::NoSuchCpu(cpu));
     }
     // A stack is growth, too.
     #[cfg(feature = "ai-ops")]
     crate::memory::hold_back::pace(crate::memory::STACK_SIZE / mm::FRAME_SIZE);
     let id = table::new_id().ok_or(SpawnError::TooMany)?;
-    let entity = Entity::new(id, options.nice, options.class, uptime_nanos());
-    if let Err(error) = switch::register(cpu, &entity) {
-        table::release(id);
-        return Err(error.into());
-    }
     let result = Arc::new(IrqMutex::new(None));
     let slot = result.clone();
     let entry = Box::new(move || {
         let value = body();
         *slot.lock() = Some(value);
     });
-    match Task::new(name, (cpu, options.killable, options.restart), entity.clone(), entry) {
-        Ok(task) => {
-            table::insert(task.clone());
-            switch::start(&task);
-            Ok(JoinHandle { task, result })
-        }
-        Err(error) => {
-            switch::unregister(cpu, &entity);
-            table::release(id);
-            Err(error.into())
+    let mut entity = Entity::new(id, options.nice, options.class, uptime_nanos());
+    entity.set_origin(Origin { program: program(name), owner: options.owner, declared: options.declared });
+    let cpu = options.cpu.or_else(|| switch::by_load().next()).unwrap_or(0);
+    let task = Task::new(name, cpu, &options, entity, entry).inspect_err(|_| table::release(id))?;
+    // In the table first: whoever exchanges a policy must find every thread there that a queue knows.
+    table::insert(task.clone());
+    if let Err(error) = admit(&task) {
+        table::remove(id);
+        return Err(error.into());
+    }
+    switch::start(&task);
+    Ok(JoinHandle { task, result })
+}
+
+/// Registers a new thread: on its CPU; or, if it is not pinned and asks for a reservation that does not fit there, on another.
+fn admit(task: &Task) -> Result<(), RegisterError> {
+    if !sleep::make_room(table::count()) {
+        return Err(RegisterError::NoMemory { task: task.id });
+    }
+    let first = switch::register(task.cpu(), task);
+    #[cfg(feature = "deterministic")]
+    if let (Err(RegisterError::Admission(_)), false) = (&first, task.pinned) {
+        let mut others = switch::by_load().filter(|&cpu| cpu != task.cpu());
+        if others.any(|cpu| switch::register(cpu, task).is_ok()) {
+            return Ok(());
         }
     }
+    first
+}
+
+/// The program that a thread's name stands for: what comes before a slash.
+fn program(name: &str) -> u32 {
+    sched::key(name.split('/').next().unwrap_or(name))
 }
 
 /// The first function of every thread.
@@ -145,17 +178,12 @@ extern "C" fn start_of_thread() -> ! {
 
 /// Ends the calling thread.
 pub fn end() -> ! {
-    {
-        let task = current();
-        task.exited.store(true, Ordering::Release);
-        task.joiners.wake_all();
-    }
     switch::exit()
 }
 
 /// The calling thread.
 pub fn current() -> Arc<Task> {
-    let task: *const Task = x86_64::instructions::interrupts::without_interrupts(|| this_cpu().current());
+    let task: *const Task = without_interrupts(|| this_cpu().current());
     // SAFETY: every task is made by `Arc::new`, and the running one is alive.
     unsafe {
         Arc::increment_strong_count(task);
@@ -163,10 +191,22 @@ pub fn current() -> Arc<Task> {
     }
 }
 
-/// CPU time that the calling thread has used, in nanoseconds.
-#[cfg(feature = "deterministic")]
+/// CPU time that the calling thread has used up to now, in nanoseconds. It asks the thread only and changes nothing, so
+/// that a thread may look at it again and again while it computes.
 pub fn run_nanos() -> u64 {
-    info(&current()).accounting.run
+    own_accounting().0.run
+}
+
+/// Where the calling thread's time went, and up to when.
+pub fn own_accounting() -> (Accounting, u64) {
+    let task = current();
+    without_interrupts(|| {
+        // Interrupts off: between the two it must not be taken off its CPU.
+        let mut entity = task.entity.lock().clone();
+        let now = uptime_nanos();
+        entity.account(now);
+        (entity.accounting(), now)
+    })
 }
 
 /// Lets other threads of this CPU run.
@@ -186,20 +226,27 @@ pub fn adopt_idle(cpu: &Cpu) -> Result<(), SpawnError> {
     Ok(())
 }
 
-/// What an idle thread does for ever: wait for interrupts, after which the scheduler looks for work.
+/// What an idle thread does for ever: take work from other CPUs, or wait for interrupts, after which the scheduler looks for work.
 pub fn idle() -> ! {
     loop {
-        x86_64::instructions::interrupts::enable_and_hlt();
+        x86_64::instructions::interrupts::disable();
+        if steal::take() {
+            yield_now();
+        } else {
+            x86_64::instructions::interrupts::enable_and_hlt();
+        }
     }
 }
 
 /// Whether the caller may sleep: it is a thread, but no idle one, and holds no spin lock of this kernel's.
 pub fn may_wait() -> bool {
-    x86_64::instructions::interrupts::are_enabled() && crate::arch::percpu::is_ready() && {
-        // Interrupts are off until this CPU has a thread.
-        let cpu = this_cpu();
-        cpu.preempt_off.load(Ordering::Relaxed) == 0 && !cpu.current().idle
-    }
+    x86_64::instructions::interrupts::are_enabled()
+        && crate::arch::percpu::is_ready()
+        && without_interrupts(|| {
+            // Interrupts are off until this CPU has a thread.
+            let cpu = this_cpu();
+            cpu.preempt_off.load(Ordering::Relaxed) == 0 && !cpu.current().idle
+        })
 }
 
 /// The heap has refused memory to the caller, who cannot go on: begins the thread again, if it can be. Returns otherwise.
@@ -207,7 +254,8 @@ pub fn give_up() {
     if !may_wait() {
         return;
     }
-    let task: &Task = this_cpu().current();
+    // This thread is not freed while it runs here.
+    let task: &Task = without_interrupts(|| this_cpu().current());
     if let Some(restart) = task.restart.filter(|_| !task.is_freeing()) {
         task.begin_again(restart);
     }
@@ -218,7 +266,8 @@ pub struct NoPreempt(());
 
 /// See [`NoPreempt`]. Not to be held while blocking.
 pub fn no_preempt() -> NoPreempt {
-    this_cpu().preempt_off.fetch_add(1, Ordering::Relaxed);
+    // Without interrupts, or the thread might be on another CPU by the time that it counts.
+    without_interrupts(|| this_cpu().preempt_off.fetch_add(1, Ordering::Relaxed));
     NoPreempt(())
 }
 
@@ -243,6 +292,8 @@ pub struct TaskInfo {
     pub state: State,
     /// Its CPU.
     pub cpu: usize,
+    /// Whether it stays there.
+    pub pinned: bool,
     /// Its nice value.
     pub nice: Nice,
     /// Its class.
@@ -251,6 +302,8 @@ pub struct TaskInfo {
     pub idle: bool,
     /// Where its time went, up to now.
     pub accounting: Accounting,
+    /// Times from being woken to running.
+    pub wake_latency: Latency,
 }
 
 /// All threads, in order of id.
@@ -271,7 +324,7 @@ pub fn runnable() -> u32 {
 }
 
 fn info(task: &Task) -> TaskInfo {
-    let entity = switch::with_queue(task.cpu, |queue| {
+    let entity = switch::with_queue_of(task, |queue, _| {
         let now = uptime_nanos();
         let mut entity = task.entity.lock();
         let ran = entity.account(now);
@@ -283,11 +336,13 @@ fn info(task: &Task) -> TaskInfo {
         id: task.id,
         name: task.name.clone(),
         state: task.state(),
-        cpu: task.cpu,
+        cpu: task.cpu(),
+        pinned: task.pinned,
         nice: entity.nice(),
         class: entity.class(),
         idle: task.idle,
         accounting: entity.accounting(),
+        wake_latency: *entity.wake_latency(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Threads that wait for a time, one list per CPU, looked at by its timer interrupt.
 //!
-//! There is room for every thread of the CPU from its start on, so going to sleep needs no memory.
+//! There is room for every thread in each of them from its start on, so going to sleep needs no memory. A thread stands in one list at
+//! most: that of the CPU on which it went to sleep. It may be woken early and taken to another CPU; then it takes itself out there.
 
 use super::task::{State, Task};
 use super::{current, wake};
-use crate::arch::percpu::{MAX_CPUS, this_cpu};
+use crate::arch::percpu::{self, MAX_CPUS, this_cpu};
 use crate::arch::time::uptime_nanos;
 use crate::arch::traps;
 use crate::sync::IrqMutex;
@@ -28,11 +29,13 @@ impl Sleeper {
 
 static SLEEPERS: [IrqMutex<Vec<Sleeper>>; MAX_CPUS] = [const { IrqMutex::new(Vec::new()) }; MAX_CPUS];
 
-/// Sees to it that so many threads of a CPU can sleep at once; `false` when there is no memory.
-pub(super) fn make_room(cpu: usize, threads: usize) -> bool {
-    let mut sleepers = SLEEPERS[cpu].lock();
-    let more = threads.saturating_sub(sleepers.len());
-    sleepers.try_reserve(more).is_ok()
+/// Sees to it that so many threads can sleep on every CPU; `false` when there is no memory.
+pub(super) fn make_room(threads: usize) -> bool {
+    SLEEPERS.iter().take(percpu::count()).all(|sleepers| {
+        let mut sleepers = sleepers.lock();
+        let more = threads.saturating_sub(sleepers.len());
+        sleepers.try_reserve(more).is_ok()
+    })
 }
 
 /// Sleeps for at least `nanos`.
@@ -42,24 +45,26 @@ pub fn sleep_nanos(nanos: u64) {
     while uptime_nanos() < deadline {
         without_interrupts(|| {
             task.set_state(State::Blocking);
-            insert(deadline, task.clone());
+            let place = insert(deadline, task.clone());
             traps::yield_cpu();
-            remove(deadline, &task);
+            remove(place, deadline, &task);
         });
     }
 }
 
-/// Has `task` woken at `deadline` by its CPU, which runs this. Interrupts are off.
-pub(super) fn insert(deadline: u64, task: Arc<Task>) {
+/// Has `task` woken at `deadline` by the CPU that runs this; returns that CPU. Interrupts are off.
+pub(super) fn insert(deadline: u64, task: Arc<Task>) -> usize {
     let sleeper = Sleeper { deadline, task };
-    let mut sleepers = SLEEPERS[sleeper.task.cpu].lock();
+    let cpu = this_cpu().index;
+    let mut sleepers = SLEEPERS[cpu].lock();
     let at = sleepers.partition_point(|other| other.key() < sleeper.key());
     sleepers.insert(at, sleeper);
+    cpu
 }
 
-/// Takes back what [`insert`] did, if it has not come true yet.
-pub(super) fn remove(deadline: u64, task: &Task) {
-    let mut sleepers = SLEEPERS[task.cpu].lock();
+/// Takes back what [`insert`] did on `cpu`, if it has not come true yet.
+pub(super) fn remove(cpu: usize, deadline: u64, task: &Task) {
+    let mut sleepers = SLEEPERS[cpu].lock();
     if let Ok(at) = sleepers.binary_search_by_key(&Reverse((deadline, task.id)), Sleeper::key) {
         sleepers.remove(at);
     }

@@ -1,12 +1,14 @@
 //! Which thread a CPU runs: the kernel's side of [`sched::RunQueue`].
 //!
-//! A thread belongs to one CPU for life, and all that the scheduler knows of it is behind that CPU's queue lock.
+//! A thread belongs to one CPU at a time, and all that the scheduler knows of it is behind that CPU's queue lock. It changes its CPU
+//! only while it waits in the queue, ready to run ([`super::steal`]).
 //! [`schedule`] runs at the end of every interrupt, on the interrupt stack, so no thread's stack is in use: a thread
 //! that has ended can be freed right there.
 
+use super::policy::{FairClass, Learned, Times};
 use super::table;
 use super::task::{State, Task};
-use super::{current, sleep};
+use super::{current, sleep, steal};
 use crate::arch::apic;
 use crate::arch::percpu::{self, Cpu, MAX_CPUS, this_cpu};
 use crate::arch::time::uptime_nanos;
@@ -15,12 +17,19 @@ use crate::sync::IrqMutex;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use sched::{Enqueue, Entity, Fair, Nanos, RegisterError, RunQueue, Stop};
+use sched::{Eevdf, Enqueue, Nanos, RegisterError, RunQueue, Stop};
+use x86_64::instructions::interrupts::without_interrupts;
 
 /// A CPU's run queue, and its idle thread.
 pub(super) struct Queue {
     pub(super) run: RunQueue,
     idle: Arc<Task>,
+    /// The policy of `run`'s fair class.
+    pub(super) fair: FairClass,
+    /// The learned policy while another one rules.
+    pub(super) parked: Option<Box<Learned>>,
+    /// By policy, in the order of `FairClass::ALL`.
+    pub(super) times: [Times; FairClass::ALL.len()],
 }
 
 /// While preemption is off, whatever is due is looked at again after this many nanoseconds.
@@ -35,41 +44,73 @@ pub(super) fn with_queue<R>(cpu: usize, act: impl FnOnce(&mut Queue) -> R) -> Op
     QUEUES.get(cpu)?.lock().as_mut().map(act)
 }
 
+/// Runs `act` on the queue of the CPU to which a thread belongs, which stays the same meanwhile.
+pub(super) fn with_queue_of<R>(task: &Task, act: impl FnOnce(&mut Queue, &'static Cpu) -> R) -> Option<R> {
+    loop {
+        let index = task.cpu();
+        let cpu = percpu::by_index(index)?;
+        let mut queue = QUEUES[index].lock();
+        if task.cpu() == index {
+            return queue.as_mut().map(|queue| act(queue, cpu));
+        }
+    }
+}
+
 /// Gives a CPU its queue and its idle thread, which becomes the running one.
 pub(super) fn install(cpu: &Cpu, idle: Arc<Task>) {
     let mut queue = QUEUES[cpu.index].lock();
     // SAFETY: this is the CPU itself, interrupts are off, and the queue keeps its idle thread for ever.
     unsafe { cpu.set_current(&idle) };
-    *queue = Some(Queue { run: RunQueue::new(Box::new(Fair::new())), idle });
+    *queue = Some(Queue {
+        run: RunQueue::new(Box::new(Eevdf::new())),
+        idle,
+        fair: FairClass::Eevdf,
+        parked: None,
+        times: Default::default(),
+    });
 }
 
-/// The started CPU with the fewest threads.
-pub(super) fn least_loaded() -> usize {
-    (0..percpu::count()).min_by_key(|&cpu| REGISTERED[cpu].load(Ordering::Relaxed)).unwrap_or(0)
-}
-
-/// Makes a new thread known to its CPU's queue.
-pub(super) fn register(cpu: usize, entity: &Entity) -> Result<(), RegisterError> {
-    let task = entity.id();
-    let threads = REGISTERED[cpu].fetch_add(1, Ordering::Relaxed) + 1;
-    let registered = match sleep::make_room(cpu, threads) {
-        true => with_queue(cpu, |queue| queue.run.register(entity, uptime_nanos())),
-        false => None,
+/// The started CPUs; first the one with the fewest runnable threads, and of those alike, with the fewest threads.
+pub(super) fn by_load() -> impl Iterator<Item = usize> {
+    let load = |&index: &usize| {
+        let runnable = percpu::by_index(index).map_or(0, |cpu| {
+            cpu.waiting.load(Ordering::Relaxed) + usize::from(!cpu.idles.load(Ordering::Relaxed))
+        });
+        (runnable, REGISTERED[index].load(Ordering::Relaxed))
     };
-    let result = registered.unwrap_or(Err(RegisterError::NoMemory { task }));
-    if result.is_err() {
-        REGISTERED[cpu].fetch_sub(1, Ordering::Relaxed);
+    let mut cpus: heapless::Vec<usize, MAX_CPUS> = (0..percpu::count()).collect();
+    cpus.sort_unstable_by_key(load);
+    cpus.into_iter()
+}
+
+/// Makes a thread that is in no queue known to a CPU's queue, and that CPU its own.
+pub(super) fn register(cpu: usize, task: &Task) -> Result<(), RegisterError> {
+    let registered = with_queue(cpu, |queue| {
+        queue.run.register(&task.entity.lock(), uptime_nanos())?;
+        task.set_cpu(cpu);
+        Ok(())
+    });
+    let result = registered.unwrap_or(Err(RegisterError::NoMemory { task: task.id }));
+    if result.is_ok() {
+        REGISTERED[cpu].fetch_add(1, Ordering::Relaxed);
     }
     result
 }
 
-/// Takes back what [`register`] did, for a thread that never ran.
-pub(super) fn unregister(cpu: usize, entity: &Entity) {
-    with_queue(cpu, |queue| queue.run.unregister(entity.id()));
-    REGISTERED[cpu].fetch_sub(1, Ordering::Relaxed);
+/// Takes the thread that would wait longest out of a CPU's queue, of those that may move. It is known to no queue then.
+pub(super) fn give_away(cpu: &Cpu) -> Option<&'static Task> {
+    let given = with_queue(cpu.index, |queue| {
+        let movable = |id| table::running(id).is_some_and(|task| !task.pinned);
+        let task = table::running(queue.run.give_away(movable)?);
+        cpu.waiting.store(queue.run.len(), Ordering::Relaxed);
+        task
+    });
+    let task = given.flatten()?;
+    REGISTERED[cpu.index].fetch_sub(1, Ordering::Relaxed);
+    Some(task)
 }
 
-/// Queues a thread for the first time.
+/// Queues a thread that its CPU's queue knows and that is in no queue.
 pub(super) fn start(task: &Task) {
     make_runnable(task, Enqueue::New);
 }
@@ -87,35 +128,42 @@ pub fn wake(task: &Task) -> bool {
     blocked
 }
 
-/// Puts a `Ready` thread into its queue and has its CPU look if it should run at once.
+/// Puts a `Ready` thread into its queue and has its CPU look if it should run at once; if not, an idle CPU may take it.
 fn make_runnable(task: &Task, why: Enqueue) {
-    let Some(target) = percpu::by_index(task.cpu) else { return };
-    let preempts = with_queue(task.cpu, |queue| {
-        let now = uptime_nanos();
-        // Stable: `schedule` changes it only under this lock.
-        let running = target.current();
-        if !running.idle {
-            // First, or the newcomer would be measured against a queue that is up to a slice old.
-            let ran = running.entity.lock().account(now);
-            queue.run.charge(running.id, ran, now);
-        }
-        {
-            let mut entity = task.entity.lock();
-            entity.wake(now);
-            if let Err(error) = queue.run.enqueue(&entity, why, now) {
-                log::error!("sched: {error}");
-                return false;
+    // Interrupts off: this CPU must stay the same.
+    without_interrupts(|| {
+        let queued = with_queue_of(task, |queue, target| {
+            let now = uptime_nanos();
+            // Stable: `schedule` changes it only under this lock.
+            let running = target.current();
+            if !running.idle {
+                // First, or the newcomer would be measured against a queue that is up to a slice old.
+                let ran = running.entity.lock().account(now);
+                queue.run.charge(running.id, ran, now);
             }
+            {
+                let mut entity = task.entity.lock();
+                entity.wake(now);
+                if let Err(error) = queue.run.enqueue(&entity, why, now) {
+                    log::error!("sched: {error}");
+                    return None;
+                }
+            }
+            target.waiting.store(queue.run.len(), Ordering::Relaxed);
+            Some((target, running.idle || queue.run.should_preempt(task.id, Some(running.id), now)))
+        });
+        match queued.flatten() {
+            Some((target, true)) => {
+                target.reschedule.store(true, Ordering::Relaxed);
+                // To the own CPU too: it is taken as soon as interrupts are on. In an interrupt `schedule` follows anyway.
+                if target.index != this_cpu().index || !target.in_interrupt.load(Ordering::Relaxed) {
+                    apic::send_interrupt(target.apic_id, RESCHEDULE);
+                }
+            }
+            Some((target, false)) if !task.pinned => steal::call(target),
+            _ => {}
         }
-        running.idle || queue.run.should_preempt(task.id, Some(running.id), now)
     });
-    if preempts == Some(true) {
-        target.reschedule.store(true, Ordering::Relaxed);
-        // To the own CPU too: it is taken as soon as interrupts are on. In an interrupt `schedule` follows anyway.
-        if target.index != this_cpu().index || !target.in_interrupt.load(Ordering::Relaxed) {
-            apic::send_interrupt(target.apic_id, RESCHEDULE);
-        }
-    }
 }
 
 /// In the timer interrupt.
@@ -150,10 +198,19 @@ pub fn schedule(cpu: &Cpu, yielded: bool) -> *const TrapFrame {
 
     cpu.reschedule.store(false, Ordering::Relaxed);
     leave(queue, previous, yielded, now);
+    let asked_at = uptime_nanos();
+    let decider = queue.decider();
     let picked = queue.run.pick(now);
     let next = picked.and_then(|pick| table::running(pick.task)).unwrap_or(&*queue.idle);
     next.set_state(State::Running);
-    next.entity.lock().start(now);
+    let waited = next.entity.lock().start(now);
+    if picked.is_some() {
+        let times = &mut queue.times[decider as usize];
+        times.decision.add(uptime_nanos().saturating_sub(asked_at));
+        waited.into_iter().for_each(|waited| times.wakeup.add(waited));
+    }
+    cpu.waiting.store(queue.run.len(), Ordering::Relaxed);
+    cpu.idles.store(next.idle, Ordering::Relaxed);
     cpu.slice_end.store(picked.map_or(Nanos::MAX, |pick| now.saturating_add(pick.slice)), Ordering::Relaxed);
     if next.id != previous.id {
         cpu.switches.fetch_add(1, Ordering::Relaxed);
@@ -167,11 +224,29 @@ pub fn schedule(cpu: &Cpu, yielded: bool) -> *const TrapFrame {
         queue.run.unregister(previous.id);
         REGISTERED[cpu.index].fetch_sub(1, Ordering::Relaxed);
     }
+    // Another CPU may have nothing to do, and take the thread that has just lost this one. Looked at under the lock: after it, the
+    // thread may be gone.
+    let left_waiting =
+        next.id != previous.id && previous.state() == State::Ready && !previous.idle && !previous.pinned;
     drop(guard);
+    if left_waiting {
+        steal::call(cpu);
+    }
     if ended {
-        table::remove(previous.id);
+        bury(cpu, table::remove(previous.id));
     }
     frame
+}
+
+/// Tells those who wait for a thread's end that it has come: only now, so that they find what it had reserved free again.
+fn bury(cpu: &Cpu, task: Option<Arc<Task>>) {
+    let Some(task) = task else { return };
+    task.exited.store(true, Ordering::Release);
+    task.joiners.wake_all();
+    if cpu.reschedule.load(Ordering::Relaxed) {
+        // A waiter of this CPU, which has just chosen whom to run.
+        apic::send_interrupt(cpu.apic_id, RESCHEDULE);
+    }
 }
 
 /// Accounts for the thread that leaves the CPU, and queues it again if it is still runnable.

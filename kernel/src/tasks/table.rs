@@ -54,20 +54,30 @@ pub fn insert(task: Arc<Task>) {
     TABLE.lock().tasks.insert(task.id, task);
 }
 
-/// Forgets a thread that has ended, and frees it unless somebody still refers to it.
-pub fn remove(id: TaskId) {
+/// Forgets a thread that has ended, or never began. Dropping it frees it, unless somebody still refers to it.
+pub fn remove(id: TaskId) -> Option<Arc<Task>> {
     slot(id).store(core::ptr::null_mut(), Ordering::Release);
-    let task = TABLE.lock().tasks.remove(&id);
-    drop(task);
+    TABLE.lock().tasks.remove(&id)
 }
 
-/// The thread of an id that a run queue has just picked: such a thread lives, for only a thread that runs can end.
+/// The thread of an id that is, or a moment ago was, in a run queue whose lock the caller holds: such a thread lives, for only a thread
+/// that runs can end.
 pub fn running(id: TaskId) -> Option<&'static Task> {
     let task = slot(id).load(Ordering::Acquire);
     // SAFETY: by the above it is neither null, nor a marker, nor freed.
     let task = unsafe { task.as_ref() }?;
     debug_assert_eq!(task.id, id);
     Some(task)
+}
+
+/// How many threads there are.
+pub fn count() -> usize {
+    TABLE.lock().tasks.len()
+}
+
+/// Runs `act` on all threads, while none comes or goes: it must be short and must not allocate.
+pub fn with_all<R>(act: impl FnOnce(&BTreeMap<TaskId, Arc<Task>>) -> R) -> R {
+    act(&TABLE.lock().tasks)
 }
 
 /// All threads, in order of id.

@@ -1,5 +1,6 @@
 //! One kernel thread.
 
+use super::Options;
 use super::wait::WaitQueue;
 use crate::arch::extended_state::Area;
 use crate::arch::traps::TrapFrame;
@@ -9,7 +10,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use sched::{Entity, TaskId};
 use x86_64::instructions::segmentation::{CS, SS, Segment};
 
@@ -55,8 +56,10 @@ pub struct Task {
     /// For people.
     pub name: String,
     state: AtomicU8,
-    /// The CPU that it runs on, for life.
-    pub cpu: usize,
+    /// The CPU whose run queue knows it; changed under that queue's lock, while the thread is in no queue.
+    cpu: AtomicUsize,
+    /// It stays on that CPU.
+    pub pinned: bool,
     /// An idle thread: never in a run queue.
     pub idle: bool,
     /// What the scheduler knows of it. Locked inside the lock of its CPU's run queue.
@@ -93,7 +96,8 @@ impl Task {
     /// A thread that will run `entry` when it is first picked.
     pub(super) fn new(
         name: &str,
-        options: (usize, bool, Option<Restart>),
+        cpu: usize,
+        options: &Options,
         entity: Entity,
         entry: Box<dyn FnOnce() + Send>,
     ) -> Result<Arc<Self>, OutOfMemory> {
@@ -109,24 +113,24 @@ impl Task {
         };
         // SAFETY: the return address of the first function: zero, so that backtraces end there.
         unsafe { ((stack.top() - 8) as *mut u64).write(0) };
-        Self::build(name, options, entity, Some(entry), Some(stack), frame)
+        Self::build(name, cpu, options, entity, Some(entry), (Some(stack), frame))
     }
 
     /// The thread that the calling CPU already is: its idle thread. Its frame is filled by its first trap.
     pub(super) fn adopt_idle(name: &str, cpu: usize, mut entity: Entity) -> Result<Arc<Self>, OutOfMemory> {
         entity.start(crate::arch::time::uptime_nanos());
-        let task = Self::build(name, (cpu, false, None), entity, None, None, TrapFrame::default())?;
+        let task = Self::build(name, cpu, &Options::on_cpu(cpu), entity, None, (None, TrapFrame::default()))?;
         task.set_state(State::Running);
         Ok(task)
     }
 
     fn build(
         name: &str,
-        (cpu, killable, restart): (usize, bool, Option<Restart>),
+        cpu: usize,
+        options: &Options,
         entity: Entity,
         entry: Option<Box<dyn FnOnce() + Send>>,
-        stack: Option<Stack>,
-        frame: TrapFrame,
+        (stack, frame): (Option<Stack>, TrapFrame),
     ) -> Result<Arc<Self>, OutOfMemory> {
         let bytes = crate::arch::extended_state::area_size() as u64;
         Ok(Arc::new(Self {
@@ -135,13 +139,14 @@ impl Task {
             id: entity.id(),
             name: String::from(name),
             state: AtomicU8::new(State::Ready as u8),
-            cpu,
+            cpu: AtomicUsize::new(cpu),
+            pinned: options.cpu.is_some(),
             idle: stack.is_none(),
             entity: IrqMutex::new(entity),
             entry: UnsafeCell::new(entry),
-            killable,
+            killable: options.killable,
             killed: AtomicBool::new(false),
-            restart,
+            restart: options.restart,
             freeing: AtomicU32::new(0),
             held: AtomicU64::new(0),
             exited: AtomicBool::new(false),
@@ -149,6 +154,16 @@ impl Task {
             joiners: WaitQueue::new(),
             stack,
         }))
+    }
+
+    /// The CPU that it runs on, ran on last, or is to run on. It may be another one a moment later, unless the lock of that CPU's run
+    /// queue is held.
+    pub fn cpu(&self) -> usize {
+        self.cpu.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_cpu(&self, cpu: usize) {
+        self.cpu.store(cpu, Ordering::Release);
     }
 
     /// Where it is in its life.

@@ -110,12 +110,10 @@ impl WaitQueue {
                 if holds || late {
                     task.set_state(State::Running);
                 } else {
-                    if let Some(deadline) = deadline {
-                        sleep::insert(deadline, task.clone());
-                    }
+                    let place = deadline.map(|deadline| (sleep::insert(deadline, task.clone()), deadline));
                     yield_cpu();
-                    if let Some(deadline) = deadline {
-                        sleep::remove(deadline, &task);
+                    if let Some((cpu, deadline)) = place {
+                        sleep::remove(cpu, deadline, &task);
                     }
                 }
                 self.waiting.lock().remove(&task);

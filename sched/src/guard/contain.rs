@@ -15,7 +15,8 @@ pub enum Ending {
 ///
 /// A library cannot do this by itself: stopping a loop takes a timer, and catching a panic takes unwinding, or a panic handler that
 /// returns to a saved context. So whoever owns those brings them: tests use `std::panic::catch_unwind`, a kernel a saved context that its
-/// panic handler and its timer interrupt go back to. After anything but [`Ending::Returned`] the guard never calls that policy again.
+/// panic handler and its timer interrupt go back to. After anything but [`Ending::Returned`] the guard never looks at that policy again,
+/// not even to drop it: so it may be stopped at any instruction.
 pub trait Contain: Send {
     /// Calls `act` once.
     fn run(&self, act: &mut dyn FnMut()) -> Ending;

@@ -61,9 +61,11 @@ struct Record {
 /// The guard.
 pub struct Guard<C: Candidate> {
     classic: Eevdf,
-    candidate: C,
-    /// It panicked or did not return: it is not to be called.
-    broken: bool,
+    /// Its name, which outlives it.
+    name: &'static str,
+    /// `None` once it panicked or did not return. Where it was stopped it may be half changed, so it is never looked at again, not even to
+    /// be dropped: its memory is lost.
+    candidate: Option<Box<C>>,
     contain: Box<dyn Contain>,
     clock: fn() -> Nanos,
     records: Table<Record>,
@@ -99,8 +101,8 @@ impl<C: Candidate> Guard<C> {
     pub fn new(candidate: C, contain: Box<dyn Contain>, clock: fn() -> Nanos) -> Option<Self> {
         Some(Self {
             classic: Eevdf::new(),
-            candidate,
-            broken: false,
+            name: candidate.name(),
+            candidate: Some(Box::new(candidate)),
             contain,
             clock,
             records: Table::new(),
@@ -161,21 +163,33 @@ impl<C: Candidate> Guard<C> {
         (self.logged.saturating_sub(LOG)..self.logged).filter_map(|at| self.log[at % LOG])
     }
 
-    /// The candidate.
+    /// The candidate; `None` when it is broken.
     #[must_use]
-    pub fn candidate(&self) -> &C {
-        &self.candidate
+    pub fn candidate(&self) -> Option<&C> {
+        self.candidate.as_deref()
     }
 
-    /// The candidate, for settings; not for scheduling calls.
-    pub fn candidate_mut(&mut self) -> &mut C {
-        &mut self.candidate
+    /// The candidate, for settings; not for scheduling calls. `None` when it is broken.
+    pub fn candidate_mut(&mut self) -> Option<&mut C> {
+        self.candidate.as_deref_mut()
+    }
+
+    /// Whether the candidate panicked or did not return; then it is gone, until [`replace`](Self::replace) brings another.
+    #[must_use]
+    pub fn broken(&self) -> bool {
+        self.candidate.is_none()
+    }
+
+    /// Windows of bursts until the candidate may try again; 0: at any time.
+    #[must_use]
+    pub fn cooling(&self) -> u32 {
+        self.cooling
     }
 
     /// `Acting`: the candidate decides from now on, until the guard finds otherwise. `Shadow`: it predicts and is scored, and does not
     /// act. `Off`: only the classic policy. `false` when the candidate is broken and cannot be asked.
     pub fn set_rule(&mut self, rule: Rule) -> bool {
-        if self.broken && rule != Rule::Off {
+        if self.broken() && rule != Rule::Off {
             return false;
         }
         self.allowed = rule == Rule::Acting;
@@ -206,7 +220,12 @@ impl<C: Candidate> Guard<C> {
         if to == Rule::Acting {
             self.candidate_score = Score::new();
         }
-        self.log[self.logged % LOG] = Some(SwitchOver { time: self.now, to, reason });
+        self.remember(reason);
+    }
+
+    /// Logs who decides now, and why.
+    fn remember(&mut self, reason: Reason) {
+        self.log[self.logged % LOG] = Some(SwitchOver { time: self.now, to: self.rule, reason });
         self.logged = self.logged.wrapping_add(1);
     }
 
@@ -215,17 +234,16 @@ impl<C: Candidate> Guard<C> {
         self.counts.returns += 1;
         self.cooling = self.cooldown;
         self.cooldown = (self.cooldown * 2).min(LONGEST_COOLDOWN);
-        let to = if self.broken { Rule::Off } else { Rule::Shadow };
+        let to = if self.broken() { Rule::Off } else { Rule::Shadow };
         self.switch(to, reason);
     }
 
     /// Calls the candidate, unless it is broken; `None` when it is, or breaks.
     fn ask<R>(&mut self, act: impl FnOnce(&mut C) -> R) -> Option<R> {
-        if self.broken {
-            return None;
-        }
+        // An answer that was being written when the call was stopped is dropped unread.
+        const { assert!(!core::mem::needs_drop::<R>()) };
+        let candidate = self.candidate.as_deref_mut()?;
         let (mut act, mut answer) = (Some(act), None);
-        let candidate = &mut self.candidate;
         let ending = self.contain.run(&mut || {
             if let Some(act) = act.take() {
                 answer = Some(act(candidate));
@@ -236,7 +254,7 @@ impl<C: Candidate> Guard<C> {
             Ending::Panicked => Reason::Panicked,
             Ending::Stopped => Reason::Stopped,
         };
-        self.broken = true;
+        core::mem::forget(self.candidate.take());
         self.end_rule(reason);
         None
     }
@@ -321,7 +339,7 @@ impl<C: Candidate> Guard<C> {
 
 impl<C: Candidate> Policy for Guard<C> {
     fn name(&self) -> &'static str {
-        self.candidate.name()
+        self.name
     }
 
     fn register(&mut self, entity: &Entity, now: Nanos) -> Result<(), RegisterError> {
@@ -351,8 +369,14 @@ impl<C: Candidate> Policy for Guard<C> {
         if self.running == Some(task) {
             self.settle();
         }
-        if let Some(since) = self.records.remove(task).and_then(|record| record.since) {
-            self.waiting.remove(since, task);
+        if let Some(record) = self.records.remove(task) {
+            if let Some(since) = record.since {
+                self.waiting.remove(since, task);
+            }
+            if record.active {
+                // It moves in the middle of a burst: ideal sharing must not go on serving it here.
+                self.fluid.leave(record.ideal, record.attained);
+            }
         }
         self.ask(|candidate| candidate.unregister(task));
         self.classic.unregister(task)
@@ -431,12 +455,12 @@ impl<C: Candidate> Policy for Guard<C> {
     }
 
     fn preempts(&self, woken: TaskId, current: TaskId, now: Nanos) -> bool {
-        if self.rule != Rule::Acting || self.broken {
+        let (Rule::Acting, Some(candidate)) = (self.rule, self.candidate.as_deref()) else {
             return self.classic.preempts(woken, current, now);
-        }
+        };
         let mut answer = None;
         // Should it break here, the next call that may change something finds that out again.
-        self.contain.run(&mut || answer = Some(self.candidate.preempts(woken, current, now)));
+        self.contain.run(&mut || answer = Some(candidate.preempts(woken, current, now)));
         answer.unwrap_or_else(|| self.classic.preempts(woken, current, now))
     }
 
@@ -446,6 +470,8 @@ impl<C: Candidate> Policy for Guard<C> {
             self.ask(|candidate| candidate.restart());
             if self.rule == Rule::Acting {
                 self.end_rule(Reason::NotFinite);
+            } else {
+                self.remember(Reason::NotFinite);
             }
         }
         self.review();
@@ -478,7 +504,7 @@ impl<C: Candidate> Guard<C> {
     /// Puts another candidate in the place of one that is broken, and tells it of all tasks.
     ///
     /// # Errors
-    /// It does not take one of the tasks; the old one stays, broken.
+    /// It does not take one of the tasks; the old one stays.
     pub fn replace(&mut self, mut candidate: C, now: Nanos) -> Result<(), RegisterError> {
         for (_, record) in self.records.iter() {
             candidate.register(&record.entity, now)?;
@@ -487,8 +513,8 @@ impl<C: Candidate> Guard<C> {
             // What can go wrong there concerns a task that it has just accepted.
             let _ = candidate.enqueue(&record.entity, Enqueue::Preempted, now);
         }
-        self.candidate = candidate;
-        self.broken = false;
+        self.name = candidate.name();
+        self.candidate = Some(Box::new(candidate));
         Ok(())
     }
 }

@@ -89,28 +89,28 @@ const HIGHEST: f32 = 40.0;
 /// Errors of the logarithm beyond this pull no harder (Huber).
 const HUBER: f32 = 1.0;
 
-/// The columns of a matrix with a row for each task.
-fn lanes<const C: usize>(matrix: &SMatrix<f32, TOKENS, C>) -> &[[f32; TOKENS]] {
-    matrix.as_slice().as_chunks().0
+/// The first `L` rows of a matrix with a row for each task, column by column.
+fn lanes<const L: usize>(columns: &[f32]) -> impl Iterator<Item = &[f32; L]> {
+    columns.as_chunks::<TOKENS>().0.iter().filter_map(|column| column.first_chunk())
 }
 
-fn lanes_mut<const C: usize>(matrix: &mut SMatrix<f32, TOKENS, C>) -> &mut [[f32; TOKENS]] {
-    matrix.as_mut_slice().as_chunks_mut().0
+fn lanes_mut<const L: usize>(columns: &mut [f32]) -> impl Iterator<Item = &mut [f32; L]> {
+    columns.as_chunks_mut::<TOKENS>().0.iter_mut().filter_map(|column| column.first_chunk_mut())
 }
 
-fn add_scaled(to: &mut [f32; TOKENS], from: &[f32; TOKENS], by: f32) {
+fn add_scaled<const L: usize>(to: &mut [f32; L], from: &[f32; L], by: f32) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from * by);
 }
 
-/// `matrix · weights`.
-fn product<const M: usize, const N: usize>(
+/// `matrix · weights`, of the first `L` rows; the others are 0.
+fn product<const L: usize, const M: usize, const N: usize>(
     matrix: &SMatrix<f32, TOKENS, M>,
     weights: &SMatrix<f32, M, N>,
 ) -> SMatrix<f32, TOKENS, N> {
     let mut result = SMatrix::<f32, TOKENS, N>::zeros();
-    for (n, to) in lanes_mut(&mut result).iter_mut().enumerate() {
-        let mut sum = [0.0; TOKENS];
-        for (m, from) in lanes(matrix).iter().enumerate() {
+    for (n, to) in lanes_mut::<L>(result.as_mut_slice()).enumerate() {
+        let mut sum = [0.0; L];
+        for (m, from) in lanes::<L>(matrix.as_slice()).enumerate() {
             add_scaled(&mut sum, from, weights[(m, n)]);
         }
         *to = sum;
@@ -190,6 +190,11 @@ impl Weights {
         Some(weights)
     }
 
+    /// Makes the last number none.
+    pub(super) fn poison(&mut self) {
+        self.bias[(0, 1)] = f32::NAN;
+    }
+
     /// Whether all are finite.
     #[must_use]
     pub fn finite(&self) -> bool {
@@ -200,47 +205,59 @@ impl Weights {
     /// compiler turns into vector code.
     #[must_use]
     pub fn forward(&self, tokens: &Tokens, tasks: usize) -> Pass {
-        let tasks = tasks.min(TOKENS);
-        let (query, key, value) =
-            (product(tokens, &self.query), product(tokens, &self.key), product(tokens, &self.value));
+        // Most queues are short: they do not pay for the lanes that they leave empty.
+        match tasks {
+            ..=4 => self.forward_in::<4>(tokens, tasks),
+            5..=8 => self.forward_in::<8>(tokens, tasks),
+            _ => self.forward_in::<TOKENS>(tokens, tasks.min(TOKENS)),
+        }
+    }
+
+    /// In `L` lanes, of which `tasks` are used.
+    fn forward_in<const L: usize>(&self, tokens: &Tokens, tasks: usize) -> Pass {
+        let query = product::<L, _, _>(tokens, &self.query);
+        let key = product::<L, _, _>(tokens, &self.key);
+        let value = product::<L, _, _>(tokens, &self.value);
         let mut attention = SMatrix::<f32, TOKENS, TOKENS>::zeros();
-        let mut sums = [0.0; TOKENS];
-        for j in 0..tasks {
-            let mut scores = [0.0; TOKENS];
-            for (d, query) in lanes(&query).iter().enumerate() {
+        let mut sums = [0.0; L];
+        for (j, column) in lanes_mut::<L>(attention.as_mut_slice()).take(tasks).enumerate() {
+            let mut scores = [0.0; L];
+            for (d, query) in lanes::<L>(query.as_slice()).enumerate() {
                 add_scaled(&mut scores, query, key[(j, d)] * SCALE);
             }
             for (score, sum) in scores.iter_mut().zip(&mut sums) {
                 *score = exp(score.clamp(-HIGHEST, HIGHEST));
                 *sum += *score;
             }
-            attention.column_mut(j).copy_from_slice(&scores);
+            *column = scores;
         }
         let shares = sums.map(|sum| 1.0 / sum.max(f32::MIN_POSITIVE));
-        let mut joined = SMatrix::<f32, TOKENS, JOINED>::zeros();
-        joined.fixed_columns_mut::<FEATURES>(0).copy_from(tokens);
-        let columns = &mut attention.as_mut_slice().as_chunks_mut::<TOKENS>().0[..tasks];
-        for column in columns.iter_mut() {
+        for column in lanes_mut::<L>(attention.as_mut_slice()).take(tasks) {
             column.iter_mut().zip(&shares).for_each(|(score, share)| *score *= share);
         }
-        for (to, values) in lanes_mut(&mut joined)[FEATURES..].iter_mut().zip(lanes(&value)) {
-            let mut sum = [0.0; TOKENS];
-            for (column, by) in columns.iter().zip(values) {
+        let mut joined = SMatrix::<f32, TOKENS, JOINED>::zeros();
+        joined.fixed_columns_mut::<FEATURES>(0).copy_from(tokens);
+        let attended = lanes_mut::<L>(joined.as_mut_slice()).skip(FEATURES);
+        for (to, values) in attended.zip(value.as_slice().as_chunks::<TOKENS>().0) {
+            let mut sum = [0.0; L];
+            for (column, by) in lanes::<L>(attention.as_slice()).take(tasks).zip(values) {
                 add_scaled(&mut sum, column, *by);
             }
             *to = sum;
         }
-        let mut hidden = product(&joined, &self.hidden);
-        for (column, bias) in lanes_mut(&mut hidden).iter_mut().zip(self.hidden_bias.iter()) {
+        let mut hidden = product::<L, _, _>(&joined, &self.hidden);
+        for (column, bias) in lanes_mut::<L>(hidden.as_mut_slice()).zip(self.hidden_bias.iter()) {
             column.iter_mut().for_each(|h| *h = (*h + bias).max(0.0));
         }
-        let mut outputs = product(&hidden, &self.output) + product(tokens, &self.skip);
-        for (column, bias) in lanes_mut(&mut outputs).iter_mut().zip(self.bias.iter()) {
-            column.iter_mut().for_each(|o| *o += bias);
+        let mut outputs = product::<L, _, _>(&hidden, &self.output);
+        let skipped = product::<L, _, _>(tokens, &self.skip);
+        let added = lanes::<L>(skipped.as_slice()).zip(self.bias.iter());
+        for (column, (skip, bias)) in lanes_mut::<L>(outputs.as_mut_slice()).zip(added) {
+            column.iter_mut().zip(skip).for_each(|(o, skip)| *o = *o + skip + bias);
         }
-        let prior = product(tokens, &PRIOR);
+        let prior = product::<L, _, _>(tokens, &PRIOR);
         let mut moved = [0.0; TOKENS];
-        if let [_, benefit] = lanes_mut(&mut outputs) {
+        for benefit in lanes_mut::<L>(outputs.as_mut_slice()).skip(1) {
             for ((moved, benefit), prior) in moved.iter_mut().zip(benefit).zip(prior.iter()) {
                 // tanh z = 1 − 2 / (e^2z + 1)
                 *moved = 1.0 - 2.0 / (exp(*benefit * (2.0 / REACH)) + 1.0);

@@ -54,6 +54,8 @@ struct Record {
     /// Number of the burst at hand.
     burst: u32,
     attained: Nanos,
+    /// Of these, what the task had attained before it came to this CPU.
+    brought: Nanos,
     /// Whether a burst is under way.
     active: bool,
     /// Since when it waits, while it is queued.
@@ -127,6 +129,11 @@ impl Transformer {
         &self.weights
     }
 
+    /// Makes one weight no number, as a fault in learning would: for tests of what becomes of that.
+    pub fn poison(&mut self) {
+        self.weights.poison();
+    }
+
     /// Other weights, such as saved ones; those that it has are put by first.
     pub fn load(&mut self, weights: Weights) {
         self.save();
@@ -183,15 +190,16 @@ impl Transformer {
         }
         self.mean_ln += (seen - self.mean_ln) * 0.02;
         self.decisions.ended(task, record.burst, size);
-        let (signs, ideal) = (record.signs, record.ideal);
+        let (signs, ideal, here) = (record.signs, record.ideal, size - record.brought);
         self.history.learn(&signs, size);
         self.fluid.advance(now, &mut |_| {});
-        self.fluid.end(ideal, size);
+        self.fluid.end(ideal, here);
     }
 
     /// Where a task stands: V at the end of its burst, if it has as much ahead as its effort.
     fn key(record: &Record, prospect: &Prospect) -> u64 {
-        let ahead = (prospect.effort + record.attained as f32) * (UNIT_WEIGHT / record.weight);
+        let ahead =
+            (prospect.effort + (record.attained - record.brought) as f32) * (UNIT_WEIGHT / record.weight);
         record.origin.saturating_add(ahead as u64)
     }
 
@@ -204,7 +212,7 @@ impl Transformer {
     fn lag(&self, record: &Record) -> f32 {
         let due =
             self.fluid.virtual_time().saturating_sub(record.origin) as f32 * (record.weight / UNIT_WEIGHT);
-        due - record.attained as f32
+        due - (record.attained - record.brought) as f32
     }
 
     /// A token for each of the tasks that a pick looks at.
@@ -304,6 +312,7 @@ impl Policy for Transformer {
             persistence: None,
             burst: 0,
             attained: 0,
+            brought: 0,
             active: false,
             since: now,
             key: 0,
@@ -323,7 +332,12 @@ impl Policy for Transformer {
             // It has ended, as far as this CPU is concerned.
             self.settle(self.now);
         }
-        self.records.remove(task).is_some()
+        let Some(record) = self.records.remove(task) else { return false };
+        if record.active {
+            // It moves in the middle of a burst, which is learned of where it ends.
+            self.fluid.leave(record.ideal, record.attained - record.brought);
+        }
+        true
     }
 
     fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError> {
@@ -346,7 +360,8 @@ impl Policy for Transformer {
         }
         if !record.active {
             record.active = true;
-            record.attained = 0;
+            record.brought = if why == Enqueue::New { entity.burst() } else { 0 };
+            record.attained = record.brought;
             record.burst = record.burst.wrapping_add(1);
             record.signs = signs(task, entity.origin());
             if why == Enqueue::New {
@@ -361,7 +376,7 @@ impl Policy for Transformer {
             record.outlook = self.history.outlook(&record.signs);
             record.persistence = self.history.last(&record.signs);
             self.fluid.advance(now, &mut |_| {});
-            let size = record.outlook.prospect(0, self.history.tail()).remaining as Nanos;
+            let size = record.outlook.prospect(record.attained, self.history.tail()).remaining as Nanos;
             let last = (why != Enqueue::New).then_some(record.ideal);
             (record.ideal, record.origin) = self.fluid.begin(size, entity.weight(), last, false);
         }

@@ -60,7 +60,8 @@ impl CommandCompleter {
             Operand::SelfTest if rest.is_empty() => {
                 self.self_tests.iter().copied().chain(["all"]).map(String::from).collect()
             }
-            Operand::SelfTest => Vec::new(),
+            Operand::OneOf(words) if rest.is_empty() => words.iter().copied().map(String::from).collect(),
+            Operand::SelfTest | Operand::OneOf(_) => Vec::new(),
         }
     }
 }
@@ -104,6 +105,10 @@ mod tests {
         assert_eq!(complete("help slm q"), ["query"]);
         assert_eq!(complete("help p"), ["poweroff", "ps"]);
         assert_eq!(complete("selftest "), ["all", "fpu", "guard"]);
+        assert_eq!(complete("schedctl policy r"), ["rr"]);
+        assert_eq!(complete("schedctl transformer s"), ["save", "shadow", "stats"]);
+        assert_eq!(complete("schedctl bench mixed --p"), ["--policies"]);
+        assert!(complete("schedctl policy rr ").is_empty());
         assert_eq!(complete("lspci -"), ["--help", "--json", "--verbose"]);
         assert!(complete("").len() > 10);
     }

@@ -19,6 +19,7 @@ mod schedctl;
 mod selftest;
 mod slm;
 mod terminal;
+mod top;
 mod uptime;
 
 pub use completion::CommandCompleter;
@@ -69,6 +70,15 @@ pub static COMMANDS: &[Command] = &[
     #[cfg(feature = "ai-ops")]
     crashctl::SAMPLES,
     schedctl::STATUS,
+    schedctl::POLICY,
+    schedctl::TRANSFORMER,
+    schedctl::STATS,
+    schedctl::HISTORY,
+    schedctl::SAVE,
+    schedctl::LOAD,
+    schedctl::ROLLBACK,
+    schedctl::BENCH,
+    top::TOP,
     #[cfg(feature = "ai-ops")]
     autoctl::AI_METRICS,
     #[cfg(feature = "ai-ops")]
@@ -126,6 +136,8 @@ pub enum Operand {
     Command,
     /// A self test.
     SelfTest,
+    /// The first operand is one of these words.
+    OneOf(&'static [&'static str]),
 }
 
 /// One option of a command.

@@ -148,6 +148,8 @@ impl Editor {
             Key::Home => self.line.move_to(0),
             Key::End => self.line.move_to(self.line.end()),
             Key::Cancel => return Step::Bell,
+            // Not meant for an editor.
+            Key::CursorAt { .. } => {}
         }
         Step::Edit
     }

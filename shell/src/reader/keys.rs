@@ -55,6 +55,13 @@ pub enum Key {
     Cancel,
     /// Ctrl-C.
     Interrupt,
+    /// The terminal's answer to where its cursor is, counted from 1: not a key, but it comes among them.
+    CursorAt {
+        /// From the top.
+        row: u16,
+        /// From the left.
+        column: u16,
+    },
 }
 
 /// Longest escape sequence that is understood; a longer one is read to its end and ignored.
@@ -174,6 +181,12 @@ impl KeyDecoder {
                     (b'~', Some(4 | 8)) => self.emit(Some(Key::End), out),
                     (b'~', Some(3)) if modifier > 1 => self.emit(Some(Key::KillWordForward), out),
                     (b'~', Some(3)) => self.emit(Some(Key::Delete), out),
+                    // Two numbers, or it is F3.
+                    (b'R', Some(row)) if text.contains(&b';') => {
+                        if let (Ok(row), Ok(column)) = (u16::try_from(row), u16::try_from(modifier)) {
+                            self.emit(Some(Key::CursorAt { row, column }), out);
+                        }
+                    }
                     _ => self.emit(final_key(byte, modifier), out),
                 }
             }
@@ -272,6 +285,12 @@ mod tests {
         assert_eq!(keys(b"\x1b[11111111111111111111111111111Ca"), [Key::Char('a')]);
         assert_eq!(keys(b"\x1b[?1;2c\x1b[5Rx"), [Key::Char('x')]);
         assert_eq!(keys(b"\0\x1c\xff\xc3x"), [Key::Char('x')]);
+    }
+
+    #[test]
+    fn the_terminal_says_where_its_cursor_is() {
+        assert_eq!(keys(b"\x1b[24;80Rx"), [Key::CursorAt { row: 24, column: 80 }, Key::Char('x')]);
+        assert_eq!(keys(b"\x1b[99999;1R\x1b[;R\x1b[R\x1b[200~\x1b[24;80R"), []);
     }
 
     #[test]

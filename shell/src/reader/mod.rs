@@ -97,7 +97,11 @@ impl Reader {
                         console.read_byte()
                     }
                 };
-                self.decoder.push(byte, &mut |key| self.keys.push_back(key));
+                self.decoder.push(byte, &mut |key| match key {
+                    // Asked for by `top`, and come too late.
+                    Key::CursorAt { .. } => {}
+                    key => self.keys.push_back(key),
+                });
                 continue;
             };
             match self.editor.press(key, completer) {

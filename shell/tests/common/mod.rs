@@ -3,6 +3,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub mod scheduler;
+
 use shell::slm::*;
 use shell::*;
 use std::cell::RefCell;
@@ -17,6 +19,7 @@ pub struct Machine {
     /// Pieces that the model says.
     pub pieces: Vec<(&'static [u8], SlmOrigin)>,
     pub has_model: bool,
+    pub scheduler: RefCell<scheduler::State>,
     #[cfg(feature = "ai-ops")]
     pub threshold: RefCell<f32>,
     #[cfg(feature = "ai-ops")]
@@ -37,6 +40,7 @@ impl Machine {
                 (b" card.", SlmOrigin::Model),
             ],
             has_model: true,
+            scheduler: RefCell::new(scheduler::State::default()),
             #[cfg(feature = "ai-ops")]
             threshold: RefCell::new(0.5),
             #[cfg(feature = "ai-ops")]
@@ -276,27 +280,6 @@ impl System for Machine {
             line(12_000_001, LogLevel::Warn, "odd"),
             line(12_000_002, LogLevel::Error, "broken"),
         ]
-    }
-    fn scheduler(&self) -> SchedulerStatus {
-        let queue = |cpu, current, servers| RunQueueStatus {
-            cpu,
-            policy: "eevdf",
-            current,
-            ready: 1,
-            switches: 100,
-            preemptions: 40,
-            servers,
-        };
-        let server = ServerStatus {
-            task: 12,
-            budget: Duration::from_millis(2),
-            period: Duration::from_millis(10),
-            remaining: Duration::from_micros(500),
-            deadline: Duration::from_millis(100_010),
-            throttled: 3,
-            misses: 0,
-        };
-        SchedulerStatus { queues: vec![queue(0, Some(7), vec![server]), queue(1, None, vec![])] }
     }
     #[cfg(feature = "ai-ops")]
     fn metrics(&self) -> &'static ai_insights::metrics::Registry {

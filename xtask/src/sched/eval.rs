@@ -76,7 +76,8 @@ fn play(title: String, workload: &Workload, open: bool, options: &EvalOptions) -
     outcomes.push(("transformer", simulate(workload, Box::new(shared.clone()), dear)));
     let learned = {
         let guard = shared.lock();
-        let (counts, learning) = (guard.counts(), guard.candidate().learning());
+        let (counts, learning) =
+            (guard.counts(), guard.candidate().map(Transformer::learning).unwrap_or_default());
         Learned {
             share: counts.candidate as f64 / counts.decisions.max(1) as f64,
             returns: counts.returns,

@@ -1,6 +1,8 @@
 //! Tests that the running kernel makes on itself: by the shell's `selftest`, or at boot by `selftest=<name>` on the
 //! kernel's command line.
 
+#[cfg(feature = "deterministic")]
+mod edf;
 mod exhaustion;
 mod failures;
 mod faults;
@@ -15,6 +17,11 @@ mod migration;
 pub mod random;
 #[cfg(feature = "deterministic")]
 mod reservation;
+mod scheduler_faults;
+#[cfg(feature = "deterministic")]
+mod standstill;
+mod switch_cost;
+mod thousand;
 mod threads;
 
 use crate::arch::{self, cpu::QemuExit};
@@ -76,6 +83,19 @@ const TESTS: &[Test] = &[
         "A reserved thread gets its share of a crowded CPU, and no more.",
         reservation::reservation,
     ),
+    #[cfg(feature = "deterministic")]
+    test("edf", "Periodic threads with reservations that fit are never late.", edf::edf),
+    test(
+        "threads-1000",
+        "1,000 threads sleep, compute, change their CPUs and end; no time is lost.",
+        thousand::threads_1000,
+    ),
+    test(
+        "scheduler-faults",
+        "Panics, loops, wrong answers and NaN in the policy that learns: EEVDF goes on.",
+        scheduler_faults::scheduler_faults,
+    ),
+    test("switch-cost", "Prints what a switch and a decision cost.", switch_cost::switch_cost),
     test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),
     test(
         "background-churn",

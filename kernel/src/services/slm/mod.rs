@@ -11,6 +11,7 @@ mod prefixes;
 mod rules;
 mod source;
 
+use crate::services::sched_bench;
 use crate::sync::IrqMutex;
 use crate::tasks::SpawnError;
 use alloc::string::String;
@@ -51,9 +52,11 @@ static RULES_QUERIES: AtomicU64 = AtomicU64::new(0);
 pub fn start(boot: &BootInfo) -> Result<(), SpawnError> {
     if let Some(address) = boot.ramdisk_addr.into_option() {
         // SAFETY: the boot code reserved the ramdisk in the memory map and gives its direct-map address.
-        source::set_ramdisk(unsafe {
-            core::slice::from_raw_parts(address as *const u8, boot.ramdisk_len as usize)
-        });
+        let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, boot.ramdisk_len as usize) };
+        match sched_bench::is_trace(bytes) {
+            true => sched_bench::set_given(bytes),
+            false => source::set_ramdisk(bytes),
+        }
     }
     let Some(source) = source::find() else {
         set_absent("built without a model, and none was passed as ramdisk");
