@@ -72,15 +72,16 @@ pub(super) fn install(cpu: &Cpu, idle: Arc<Task>) {
 
 /// The started CPUs; first the one with the fewest runnable threads, and of those alike, with the fewest threads.
 pub(super) fn by_load() -> impl Iterator<Item = usize> {
-    let load = |&index: &usize| {
+    // Looked up once: they change at any time, and a sort wants keys that do not.
+    let load = |index: usize| {
         let runnable = percpu::by_index(index).map_or(0, |cpu| {
             cpu.waiting.load(Ordering::Relaxed) + usize::from(!cpu.idles.load(Ordering::Relaxed))
         });
-        (runnable, REGISTERED[index].load(Ordering::Relaxed))
+        (runnable, REGISTERED[index].load(Ordering::Relaxed), index)
     };
-    let mut cpus: heapless::Vec<usize, MAX_CPUS> = (0..percpu::count()).collect();
-    cpus.sort_unstable_by_key(load);
-    cpus.into_iter()
+    let mut cpus: heapless::Vec<_, MAX_CPUS> = (0..percpu::count()).map(load).collect();
+    cpus.sort_unstable();
+    cpus.into_iter().map(|(.., index)| index)
 }
 
 /// Makes a thread that is in no queue known to a CPU's queue, and that CPU its own.
