@@ -151,17 +151,19 @@ fn make_runnable(task: &Task, why: Enqueue) {
                 }
             }
             target.waiting.store(queue.run.len(), Ordering::Relaxed);
-            Some((target, running.idle || queue.run.should_preempt(task.id, Some(running.id), now)))
+            let preempts = running.idle || queue.run.should_preempt(task.id, Some(running.id), now);
+            // Here, under the lock: as soon as it is let go, the thread may run elsewhere, end and be freed.
+            Some((target, preempts, !task.pinned))
         });
         match queued.flatten() {
-            Some((target, true)) => {
+            Some((target, true, _)) => {
                 target.reschedule.store(true, Ordering::Relaxed);
                 // To the own CPU too: it is taken as soon as interrupts are on. In an interrupt `schedule` follows anyway.
                 if target.index != this_cpu().index || !target.in_interrupt.load(Ordering::Relaxed) {
                     apic::send_interrupt(target.apic_id, RESCHEDULE);
                 }
             }
-            Some((target, false)) if !task.pinned => steal::call(target),
+            Some((target, false, true)) => steal::call(target),
             _ => {}
         }
     });
