@@ -285,6 +285,24 @@ fn what_comes_out_of_nothing_is_a_miss() {
 }
 
 #[test]
+fn memory_that_has_run_out_refuses_many_requests_and_is_one_crash() {
+    let mut predictor = Predictor::new();
+    let oom = leak(&mut predictor, 250) * TICK;
+    for second in 0..60 {
+        let now = oom + second * SECOND;
+        predictor.outcome_oom(now);
+        (1..10).for_each(|tick| _ = predictor.sample(Sample::quiet(now + tick * TICK, 65_536, 0)));
+    }
+    let score = predictor.score();
+    assert_eq!((score.true_positives, score.misses, score.pending), (1, 0, 0), "{score:?}");
+    // A while after is another one.
+    let later = oom + 70 * SECOND;
+    (0..40).for_each(|tick| _ = predictor.sample(Sample::quiet(later + tick * TICK, 65_536, 60_000)));
+    predictor.outcome_oom(later + 40 * TICK);
+    assert_eq!(predictor.score().misses, 1);
+}
+
+#[test]
 fn a_cache_that_fills_up_is_no_growth() {
     let mut predictor = Predictor::new();
     for tick in 0..400u64 {

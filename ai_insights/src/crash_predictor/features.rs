@@ -193,7 +193,7 @@ impl Features {
             (self.peak, self.lowest) = (now.headroom, now.headroom);
         }
         self.ceiling = self.ceiling.max(now.headroom * FINE);
-        self.remember(now);
+        self.remember(now, (sample.t_ns / 1_000_000_000) as u32);
         self.last = Some(*sample);
         self.values = self.compute(&now, sample.total_pages);
         true
@@ -224,7 +224,7 @@ impl Features {
     }
 
     /// The point into the ring, the windows, the lags and the seconds.
-    fn remember(&mut self, now: Point) {
+    fn remember(&mut self, now: Point, second: u32) {
         let number = self.count;
         let dt = if number == 0 { 0 } else { i64::from(now.t.wrapping_sub(self.point(number - 1).t)) };
         for i in 0..self.windows.len() {
@@ -253,7 +253,6 @@ impl Features {
                 *at += 1;
             }
         }
-        let second = now.t / 1000;
         if number == 0 {
             self.second = second;
         }
@@ -462,6 +461,29 @@ mod tests {
         }
         let v = features.values();
         assert!((v[0] - 48_400).abs() < 100 && v[6] > v[0], "{v:?}");
+    }
+
+    #[test]
+    fn milliseconds_that_begin_anew_after_seven_weeks_are_like_any_others() {
+        let mut features = Features::new();
+        let start = (4_294_967 - 20) * 1_000_000_000;
+        for tick in 0..=400u64 {
+            features.update(&Sample::quiet(start + tick * 100_000_000, 100_000, 99_000 - tick * 100));
+        }
+        let same = run((0..=400).map(|tick| 99_000 - tick * 100));
+        assert_eq!(features.values(), same.values());
+    }
+
+    #[test]
+    fn samples_a_millisecond_apart_do_not_say_that_the_end_is_here() {
+        let mut features = Features::new();
+        for tick in 0..20u64 {
+            features.update(&Sample::quiet(tick * 1_000_000, 65_536, 60_000 - tick * 30));
+        }
+        // 570 pages of 60,000 in 19 ms, which count as if the half second before had been still.
+        let v = features.values();
+        assert!((30_000..60_000).contains(&v[0]), "{v:?}");
+        assert_eq!(v[6], FAR);
     }
 
     #[test]

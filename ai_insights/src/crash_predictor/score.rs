@@ -13,6 +13,8 @@ const WAITING: usize = 24;
 /// Alarms kept for `history`.
 pub const RECORDS: usize = 32;
 const SECOND: u64 = 1_000_000_000;
+/// OOMs that come closer together than this are one: memory that has run out refuses more than one request.
+const SAME_OOM_NS: u64 = 5 * SECOND;
 
 /// What became of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +118,7 @@ pub struct ScoreKeeper {
     recorded: usize,
     alarm: Option<usize>,
     score: Score,
+    last_oom: Option<u64>,
     lead_sum: f64,
     squared: f64,
     squared_baseline: f64,
@@ -155,6 +158,7 @@ impl ScoreKeeper {
                 brier_baseline: None,
                 resolved: 0,
             },
+            last_oom: None,
             lead_sum: 0.0,
             squared: 0.0,
             squared_baseline: 0.0,
@@ -191,7 +195,7 @@ impl ScoreKeeper {
         Some(Resolved { log_odds: oldest.log_odds, happened: false })
     }
 
-    /// Memory ran out: resolves everything that waits. `learn` gets each resolved probability.
+    /// Memory ran out: resolves everything that waits. What follows within 5 s of the last one is the same crash. `learn` gets each resolved probability.
     pub fn oom(&mut self, t_ns: u64, mut learn: impl FnMut(Resolved)) {
         while self.count > 0 {
             let oldest = self.waiting[self.first];
@@ -201,7 +205,15 @@ impl ScoreKeeper {
             self.add_brier(oldest.probability, happened);
             learn(Resolved { log_odds: oldest.log_odds, happened });
         }
+        let again = self.last_oom.is_some_and(|last| t_ns.saturating_sub(last) < SAME_OOM_NS);
+        self.last_oom = Some(t_ns);
         match self.alarm.take() {
+            // What is raised while memory is out announces nothing; it is the newest record.
+            Some(_) if again => {
+                self.recorded -= 1;
+                self.score.pending = 0;
+            }
+            None if again => {}
             Some(at) => {
                 let record = &mut self.records[at];
                 record.outcome = Outcome::TruePositive;

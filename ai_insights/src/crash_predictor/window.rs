@@ -101,15 +101,16 @@ impl Window {
         let (rise, all) = (self.n * self.ty - self.t * self.y, self.n * self.yy - self.y * self.y);
         // The slope in 65,536ths; what it explains of the variance fits into 64 bits again.
         let slope = i128::from((rise << 16) / run);
-        let explained = ((slope * i128::from(rise)) >> 16) as i64;
+        let explained = ((slope * i128::from(rise) + (1 << 15)) >> 16) as i64;
         let explained = explained.clamp(0, all);
         let straightness = if all > 0 { (explained * i64::from(STRAIGHT) / all) as i32 } else { 0 };
         let scatter = ((all - explained) / (self.n * self.n)).min(i32::MAX.into()) as i32;
         let (mut rise, mut run) = (rise, run);
         if span * 10 < self.length * 9 {
-            // Milliseconds to quarters of a second: the product fits.
-            rise = rise / 256 * (span / 4).max(1);
-            run = run / 256 * (self.length / 4);
+            // Large ones are shortened, so that the products fit.
+            let bits = if run > 1 << 24 { 8 } else { 0 };
+            rise = (rise >> bits) * span.max(1);
+            run = (run >> bits) * self.length;
         }
         Line { rise, run, straightness, scatter, points }
     }

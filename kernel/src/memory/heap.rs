@@ -82,19 +82,31 @@ impl BuddyBlocks {
             found = frames::alloc_emergency(wanted, MigrateType::Unmovable).ok();
         }
         if found.is_none() && self.depth >= Depth::Own {
-            found = self.take_from_reserve(wanted, if wished == 0 { 1 } else { RESERVE.len() });
+            found = self.take_from_reserve(wanted);
         }
         found
     }
 
-    /// From the first `lists` of the reserve.
-    fn take_from_reserve(&mut self, wanted: usize, lists: usize) -> Option<Block> {
-        let all = self.reserve.iter_mut().zip(RESERVE).zip(CANNOT_WAIT).take(lists);
-        for ((blocks, (order, _)), theirs) in all {
-            let left = if self.depth == Depth::Reserve { 0 } else { theirs };
-            if order >= wanted && blocks.len() > left {
-                return blocks.pop();
+    /// A block from the reserve; for a frame, when there is none left, a larger one is split.
+    fn take_from_reserve(&mut self, wanted: usize) -> Option<Block> {
+        let left = if self.depth == Depth::Reserve { [0; RESERVE.len()] } else { CANNOT_WAIT };
+        for list in 0..RESERVE.len() {
+            let (order, _) = RESERVE[list];
+            if order < wanted || self.reserve[list].len() <= left[list] {
+                continue;
             }
+            let block = self.reserve[list].pop()?;
+            if wanted > 0 || order == 0 {
+                return Some(block);
+            }
+            // There is room: a frame's list is looked at first, and holds no more than others are to find.
+            let [frames, ..] = &mut self.reserve;
+            for pfn in block.pfn + 1..block.pfn + (1 << order) {
+                if frames.push(Block { pfn, order: 0 }).is_err() {
+                    frames::free(Block { pfn, order: 0 });
+                }
+            }
+            return Some(Block { pfn: block.pfn, order: 0 });
         }
         None
     }
@@ -175,8 +187,9 @@ impl KernelHeap {
             _ => None,
         };
         found.unwrap_or_else(|| match depth {
-            Depth::Own => lock().allocate_protected(layout),
-            _ => lock().allocate(layout),
+            // From slabs that those who have taken all memory do not take from.
+            Depth::Own | Depth::Reserve => lock().allocate_protected(layout),
+            Depth::Ordinary | Depth::Emergency => lock().allocate(layout),
         })
     }
 
@@ -234,7 +247,8 @@ unsafe impl GlobalAlloc for KernelHeap {
         if rounded(layout) == rounded(new_layout) {
             return memory;
         }
-        if !is_small(layout) && !is_small(new_layout) && !is_to_fail(Depth::Ordinary) {
+        // A failure that is injected is met once, by `alloc`.
+        if !is_small(layout) && !is_small(new_layout) && !INJECTING.load(Ordering::Relaxed) {
             let mut heap = self.0.lock();
             heap.source_mut().depth = Depth::Ordinary;
             // SAFETY: by the caller's contract, allocated here with this layout.

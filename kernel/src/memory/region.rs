@@ -13,7 +13,7 @@ const GRANULE: u64 = 4096 << PAGEBLOCK_ORDER;
 
 static RANGES: Ranges = Ranges::new(REGIONS, MOVABLE);
 
-/// Mapped, writable, zeroed memory.
+/// Mapped, writable memory; not zeroed.
 #[derive(Debug)]
 pub struct Region {
     start: u64,

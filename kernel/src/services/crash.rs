@@ -84,7 +84,11 @@ pub fn start() -> Result<(), SpawnError> {
         let mut next = uptime_nanos();
         loop {
             assess(&sample());
-            next = (next + PERIOD_NANOS).max(uptime_nanos());
+            next += PERIOD_NANOS;
+            if next < uptime_nanos() {
+                // Late: samples that follow one another at once say nothing.
+                next = uptime_nanos() + PERIOD_NANOS;
+            }
             tasks::sleep_nanos(next - uptime_nanos().min(next));
         }
     })?;
@@ -227,22 +231,26 @@ pub fn state() -> CrashState {
         samples,
         slowest: Duration::from_nanos(state.slowest),
         mean: Duration::from_nanos(state.spent.checked_div(samples).unwrap_or(0)),
-        median: quantile(&state.micros, 1, 2),
-        p99: quantile(&state.micros, 99, 100),
+        median: quantile(&state.micros, 1, 2, state.slowest),
+        p99: quantile(&state.micros, 99, 100, state.slowest),
         held: HeldBack { in_force: held.in_force, waiting: held.waiting, holds: held.holds, time: held.time },
     }
 }
 
-/// The whole microseconds that `part` of `of` updates stay within.
-fn quantile(micros: &[u32], part: u64, of: u64) -> Duration {
+/// The whole microseconds that `part` of `of` updates stay within; where those are more than were counted one by one, the slowest.
+fn quantile(micros: &[u32], part: u64, of: u64, slowest: u64) -> Duration {
     let all: u64 = micros.iter().map(|&n| u64::from(n)).sum();
     let wanted = (all * part).div_ceil(of);
     let mut sum = 0;
-    let within = micros.iter().take_while(|&&n| {
+    let within = micros.iter().position(|&n| {
         sum += u64::from(n);
-        sum < wanted
+        sum >= wanted
     });
-    Duration::from_micros(within.count() as u64 + 1)
+    match within {
+        _ if all == 0 => Duration::ZERO,
+        Some(whole) if whole + 1 < micros.len() => Duration::from_micros(whole as u64 + 1),
+        _ => Duration::from_nanos(slowest),
+    }
 }
 
 /// Begins a recording, with a predictor that knows nothing yet and the threshold as it is; or ends it.

@@ -66,7 +66,7 @@ pub const STATS: Command = Command {
 
 pub const AUTO: Command = Command {
     name: "crashctl auto",
-    summary: "Let the guard reclaim and compact when the risk is high, or not, or only say when it would.",
+    summary: "Let the guard reclaim, compact and hold growth back when the risk is high, or not, or only say when it would.",
     usage: "crashctl auto on|off|dry-run [--json]",
     options: &[JSON],
     example: "crashctl auto dry-run",
@@ -208,7 +208,7 @@ fn status_text(state: &CrashState) -> String {
         &format!("Last {span:4.1} s    {}\n", Sparkline(state.free_pages.iter().map(|&pages| pages as f64)));
     if a.risk > Risk::Normal {
         let mut table = Table::new(&[("FACTOR", Align::Left), ("LOG-ODDS", Align::Right)]);
-        for factor in state.factors.iter().filter(|factor| !factor.name.is_empty()) {
+        for factor in state.factors.iter().filter(|factor| factor.contribution != 0.0) {
             table.row([factor.name.into(), format!("{:+.2}", factor.contribution)]);
         }
         text += &format!("\n{table}");
@@ -228,7 +228,7 @@ fn status_json(state: &CrashState) -> String {
             }),
             None => o.null("seconds_to_oom"),
         };
-        let factors = state.factors.iter().filter(|factor| !factor.name.is_empty());
+        let factors = state.factors.iter().filter(|factor| factor.contribution != 0.0);
         o.objects("factors", factors, |o, factor| {
             o.text("name", factor.name).decimal("contribution", f64::from(factor.contribution));
         });

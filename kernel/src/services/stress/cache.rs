@@ -52,8 +52,16 @@ fn read() -> Result<(), OutOfMemory> {
         return Ok(());
     }
     let piece = Movable::new(PIECE)?;
-    CACHE.0.lock().push_back(piece);
-    Ok(())
+    // The list cannot wait for memory under its lock.
+    let mut list = CACHE.0.lock();
+    let room = list.try_reserve(1).map_err(|_| OutOfMemory { bytes: PIECE });
+    if room.is_ok() {
+        list.push_back(piece);
+        return Ok(());
+    }
+    drop(list);
+    drop(piece);
+    room
 }
 
 /// Reads `bytes` of files.
