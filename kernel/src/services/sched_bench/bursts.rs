@@ -19,6 +19,8 @@ use conquer_once::spin::OnceCell;
 const HEAD: &str = "tid,comm,wake_us,block_us,run_us,preemptions,sleep_before_us";
 
 const MS: f64 = 1e6;
+/// The longest time that a trace may name, in microseconds: an hour.
+const LONGEST: f64 = 3.6e9;
 /// Programs of a drawn trace: name, median burst in ms, spread of its logarithm, part of the load that is its threads'.
 const PROGRAMS: [(&str, f64, f64, f64); 9] = [
     ("kworker", 0.15, 0.6, 0.03),
@@ -83,10 +85,10 @@ pub fn start(run: &Arc<Run>, seed: u64) -> Result<(), String> {
 }
 
 fn replay(run: &Run, thread: &Thread) {
-    let mut release = run.start + thread.first;
+    let mut release = run.start.saturating_add(thread.first);
     for (index, &(sleep, size)) in thread.bursts.iter().enumerate() {
         if index > 0 {
-            release = uptime_nanos() + sleep;
+            release = uptime_nanos().saturating_add(sleep);
         }
         if !run.sleep_until(release) || !run.burst(release, size, false) {
             return;
@@ -111,7 +113,7 @@ fn drawn(seed: u64, length: u64, load: f64) -> Vec<Thread> {
                     let (sleep, size) =
                         (nanos(draw.exponential(pause * MS)), nanos(draw.around(median, spread) * MS));
                     bursts.push((sleep, size));
-                    time += sleep + size;
+                    time = time.saturating_add(sleep).saturating_add(size);
                 }
                 threads.push(Thread { program: name.into(), first, bursts });
             }
@@ -125,6 +127,12 @@ fn parse(text: &str) -> Result<Vec<Thread>, String> {
     let mut threads: BTreeMap<u32, (Thread, f64)> = BTreeMap::new();
     for (number, line) in text.lines().enumerate().skip(1).filter(|(_, line)| !line.trim().is_empty()) {
         let row = row(line).ok_or_else(|| format!("line {} of the trace is not a burst", number + 1))?;
+        if !row.in_range() {
+            return Err(format!(
+                "line {} of the trace has a time that is no number or longer than an hour",
+                number + 1
+            ));
+        }
         let run = micros(row.run);
         match threads.get_mut(&row.thread) {
             Some((thread, blocked)) => {
@@ -153,6 +161,15 @@ struct Row<'a> {
     block: f64,
     run: f64,
     sleep_before: Option<f64>,
+}
+
+impl Row<'_> {
+    /// Whether all its times can be added up and waited for. Text like "inf" and "nan" is read as a number.
+    fn in_range(&self) -> bool {
+        let times = [self.wake, Some(self.block), Some(self.run), self.sleep_before];
+        // Not so of what is not a number.
+        times.into_iter().flatten().all(|time| time.abs() <= LONGEST)
+    }
 }
 
 fn row(line: &str) -> Option<Row<'_>> {
