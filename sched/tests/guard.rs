@@ -22,6 +22,8 @@ enum Vice {
     Panics(u32),
     /// Panics when a task is queued.
     PanicsOnEnqueue(u32),
+    /// Panics when it is asked whether a woken task goes first.
+    PanicsOnPreempts,
     /// Never returns: the containment stops it.
     Loops(u32),
     /// Takes too long.
@@ -89,6 +91,7 @@ impl Policy for Rogue {
         self.inner.charge(task, ran, now);
     }
     fn preempts(&self, woken: TaskId, current: TaskId, now: Nanos) -> bool {
+        assert!(self.vice != Vice::PanicsOnPreempts, "on purpose");
         self.inner.preempts(woken, current, now)
     }
     fn knows(&self, task: TaskId) -> bool {
@@ -259,6 +262,7 @@ fn whatever_it_does_all_work_is_done_and_the_guard_says_why_it_ended_it() {
     let vices = [
         Vice::Panics(200),
         Vice::PanicsOnEnqueue(300),
+        Vice::PanicsOnPreempts,
         Vice::Loops(200),
         Vice::Slow,
         Vice::Names(Some(4_000_000)),
@@ -274,7 +278,9 @@ fn whatever_it_does_all_work_is_done_and_the_guard_says_why_it_ended_it() {
         assert!(mean < 2.0 * classic.mean, "{vice:?}: {mean} to {}", classic.mean);
         assert!(counts.returns >= 1, "{vice:?}");
         let expected = |reason: &Reason| match vice {
-            Vice::Panics(_) | Vice::PanicsOnEnqueue(_) => *reason == Reason::Panicked,
+            Vice::Panics(_) | Vice::PanicsOnEnqueue(_) | Vice::PanicsOnPreempts => {
+                *reason == Reason::Panicked
+            }
             Vice::Loops(_) => *reason == Reason::Stopped,
             Vice::Slow => matches!(reason, Reason::Overruns(_)),
             Vice::Names(_) => *reason == Reason::NotRunnable,
@@ -304,6 +310,32 @@ fn one_that_broke_is_not_called_again_until_it_is_replaced() {
     assert!(guard.pick(2).is_some());
     assert_eq!((guard.rule(), guard.counts().candidate), (Rule::Acting, 1));
     assert!(!guard.broken());
+}
+
+#[test]
+fn one_that_breaks_when_asked_who_goes_first_is_given_up_with_the_next_call() {
+    let mut guard =
+        Guard::new(Rogue::new(Vice::PanicsOnPreempts), Box::new(Catching { loops: false }), || 0).unwrap();
+    let entities: Vec<Entity> =
+        (0..3).map(|id| Entity::new(id, Nice::default(), sched::Class::Fair, 0)).collect();
+    for entity in &entities {
+        guard.register(entity, 0).unwrap();
+    }
+    guard.enqueue(&entities[0], Enqueue::New, 0).unwrap();
+    guard.enqueue(&entities[1], Enqueue::New, 0).unwrap();
+    assert!(guard.set_rule(Rule::Acting));
+    let running = guard.pick(0).unwrap().task;
+    guard.enqueue(&entities[2], Enqueue::Wakeup, 1).unwrap();
+    let (first, second) = (guard.preempts(2, running, 1), guard.preempts(2, running, 1));
+    assert_eq!(first, second);
+    assert!(guard.broken() && guard.candidate().is_none() && guard.candidate_mut().is_none());
+    guard.maintain(2);
+    assert_eq!(guard.rule(), Rule::Off);
+    assert_eq!(guard.log().last().map(|change| change.reason), Some(Reason::Panicked));
+    assert_eq!(guard.counts().returns, 1);
+    guard.replace(Rogue::new(Vice::Favours), 3).unwrap();
+    assert!(guard.set_rule(Rule::Acting) && guard.pick(3).is_some());
+    assert_eq!(guard.rule(), Rule::Acting);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub use report::{Counts, Reason, Rule, SwitchOver};
 pub use score::{Foresight, Ratio, WINDOW};
 
 use alloc::boxed::Box;
+use core::cell::Cell;
 
 use crate::fluid::{BurstId, Fluid};
 use crate::ordered::Ordered;
@@ -67,6 +68,8 @@ pub struct Guard<C: Candidate> {
     /// be dropped: its memory is lost.
     candidate: Option<Box<C>>,
     contain: Box<dyn Contain>,
+    /// How the last question ended that was asked where nothing may change: [`ask`](Self::ask) draws the consequences.
+    asked: Cell<Ending>,
     clock: fn() -> Nanos,
     records: Table<Record>,
     waiting: Ordered,
@@ -104,6 +107,7 @@ impl<C: Candidate> Guard<C> {
             name: candidate.name(),
             candidate: Some(Box::new(candidate)),
             contain,
+            asked: Cell::new(Ending::Returned),
             clock,
             records: Table::new(),
             waiting: Ordered::new(),
@@ -166,18 +170,18 @@ impl<C: Candidate> Guard<C> {
     /// The candidate; `None` when it is broken.
     #[must_use]
     pub fn candidate(&self) -> Option<&C> {
-        self.candidate.as_deref()
+        self.candidate.as_deref().filter(|_| self.asked.get() == Ending::Returned)
     }
 
     /// The candidate, for settings; not for scheduling calls. `None` when it is broken.
     pub fn candidate_mut(&mut self) -> Option<&mut C> {
-        self.candidate.as_deref_mut()
+        self.candidate.as_deref_mut().filter(|_| self.asked.get() == Ending::Returned)
     }
 
     /// Whether the candidate panicked or did not return; then it is gone, until [`replace`](Self::replace) brings another.
     #[must_use]
     pub fn broken(&self) -> bool {
-        self.candidate.is_none()
+        self.candidate().is_none()
     }
 
     /// Windows of bursts until the candidate may try again; 0: at any time.
@@ -242,6 +246,10 @@ impl<C: Candidate> Guard<C> {
     fn ask<R>(&mut self, act: impl FnOnce(&mut C) -> R) -> Option<R> {
         // An answer that was being written when the call was stopped is dropped unread.
         const { assert!(!core::mem::needs_drop::<R>()) };
+        // It may have broken where that could not be dealt with.
+        if self.gave_up(self.asked.replace(Ending::Returned)) {
+            return None;
+        }
         let candidate = self.candidate.as_deref_mut()?;
         let (mut act, mut answer) = (Some(act), None);
         let ending = self.contain.run(&mut || {
@@ -249,14 +257,19 @@ impl<C: Candidate> Guard<C> {
                 answer = Some(act(candidate));
             }
         });
+        if self.gave_up(ending) { None } else { answer }
+    }
+
+    /// Gives the candidate up if a call of it did not return. Says whether it did.
+    fn gave_up(&mut self, ending: Ending) -> bool {
         let reason = match ending {
-            Ending::Returned => return answer,
+            Ending::Returned => return false,
             Ending::Panicked => Reason::Panicked,
             Ending::Stopped => Reason::Stopped,
         };
         core::mem::forget(self.candidate.take());
         self.end_rule(reason);
-        None
+        true
     }
 
     /// The candidate's answer, if it can be used.
@@ -459,8 +472,11 @@ impl<C: Candidate> Policy for Guard<C> {
             return self.classic.preempts(woken, current, now);
         };
         let mut answer = None;
-        // Should it break here, the next call that may change something finds that out again.
-        self.contain.run(&mut || answer = Some(candidate.preempts(woken, current, now)));
+        if self.asked.get() == Ending::Returned {
+            self.asked.set(self.contain.run(&mut || answer = Some(candidate.preempts(woken, current, now))));
+        }
+        // If it broke, the next call that may change something gives it up.
+        let answer = answer.filter(|_| self.asked.get() == Ending::Returned);
         answer.unwrap_or_else(|| self.classic.preempts(woken, current, now))
     }
 
@@ -506,6 +522,7 @@ impl<C: Candidate> Guard<C> {
     /// # Errors
     /// It does not take one of the tasks; the old one stays.
     pub fn replace(&mut self, mut candidate: C, now: Nanos) -> Result<(), RegisterError> {
+        self.gave_up(self.asked.replace(Ending::Returned));
         for (_, record) in self.records.iter() {
             candidate.register(&record.entity, now)?;
         }
