@@ -33,7 +33,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use sched::guard::{Contain, Ending};
 
-/// So many NMIs in a row must find the same call, and it is stopped: with the watchdog's 20 ms, after 80 to 100 ms. That is long beside the
+/// So many NMIs in a row must find the same call, and it is stopped: with the watchdog's 20 ms, after 80 to 120 ms. That is long beside the
 /// microseconds of a decision, but an emulator may take many of them to translate code that runs for the first time.
 const SIGHTINGS: u64 = 5;
 /// NMIs that come closer together count as one, in nanoseconds: an emulator delivers at once what it missed.
