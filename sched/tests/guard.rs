@@ -339,6 +339,19 @@ fn one_that_breaks_when_asked_who_goes_first_is_given_up_with_the_next_call() {
 }
 
 #[test]
+fn one_that_breaks_while_it_is_off_leaves_a_trace() {
+    let mut guard =
+        Guard::new(Rogue::new(Vice::PanicsOnEnqueue(1)), Box::new(Catching { loops: false }), || 0).unwrap();
+    assert!(guard.set_rule(Rule::Off));
+    let entity = Entity::new(0, Nice::default(), sched::Class::Fair, 0);
+    guard.register(&entity, 0).unwrap();
+    guard.enqueue(&entity, Enqueue::New, 5).unwrap();
+    let last = guard.log().last();
+    assert_eq!(last, Some(SwitchOver { time: 5, to: Rule::Off, reason: Reason::Panicked }));
+    assert!(guard.broken() && guard.pick(6).is_some());
+}
+
+#[test]
 fn numbers_that_are_none_end_the_rule_of_the_real_network() {
     let transformer = Transformer::new().unwrap();
     let mut guard = Guard::new(transformer, Box::new(Trusting), || 0).unwrap();

@@ -239,7 +239,12 @@ impl<C: Candidate> Guard<C> {
         self.cooling = self.cooldown;
         self.cooldown = (self.cooldown * 2).min(LONGEST_COOLDOWN);
         let to = if self.broken() { Rule::Off } else { Rule::Shadow };
-        self.switch(to, reason);
+        if self.rule == to {
+            // It broke while it did not rule: that must be seen too.
+            self.remember(reason);
+        } else {
+            self.switch(to, reason);
+        }
     }
 
     /// Calls the candidate, unless it is broken; `None` when it is, or breaks.

@@ -8,7 +8,8 @@ use crate::Nanos;
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// The classic policy; the candidate is neither told nor asked.
+    /// The classic policy; the candidate is told everything and foretells sizes, but is not asked whom to run, and does not learn from
+    /// decisions.
     Off,
     /// The classic policy; the candidate is told everything, predicts, and is scored.
     Shadow,

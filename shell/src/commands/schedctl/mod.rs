@@ -41,7 +41,8 @@ pub const POLICY: Command = Command {
 
 pub const TRANSFORMER: Command = Command {
     name: "schedctl transformer",
-    summary: "Let the transformer decide: on, auto (when its guard finds that promising), shadow (predict only) or off; \
+    summary: "Let the transformer decide: on, auto (when its guard finds that promising), shadow (predict only) or off \
+              (still foretells burst sizes, but names nobody and does not train its network); \
               or do what `schedctl stats`, `save`, `load` and `rollback` do.",
     usage: "schedctl transformer on|auto|shadow|off|stats|save|load|rollback [VERSION] [--json]",
     options: &[JSON],
