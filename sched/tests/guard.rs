@@ -352,6 +352,22 @@ fn one_that_breaks_while_it_is_off_leaves_a_trace() {
 }
 
 #[test]
+fn one_that_breaks_while_it_takes_the_place_of_another_is_given_up_too() {
+    let mut guard =
+        Guard::new(Rogue::new(Vice::PanicsOnEnqueue(1)), Box::new(Catching { loops: false }), || 0).unwrap();
+    let entity = Entity::new(0, Nice::default(), sched::Class::Fair, 0);
+    guard.register(&entity, 0).unwrap();
+    guard.enqueue(&entity, Enqueue::New, 0).unwrap();
+    assert!(guard.broken());
+    guard.replace(Rogue::new(Vice::PanicsOnEnqueue(1)), 1).unwrap();
+    assert!(guard.broken() && guard.counts().returns == 2);
+    guard.replace(Rogue::new(Vice::Favours), 2).unwrap();
+    assert!(!guard.broken() && guard.set_rule(Rule::Acting));
+    assert_eq!(guard.pick(3).map(|pick| pick.task), Some(0));
+    assert_eq!(guard.counts().candidate, 1);
+}
+
+#[test]
 fn numbers_that_are_none_end_the_rule_of_the_real_network() {
     let transformer = Transformer::new().unwrap();
     let mut guard = Guard::new(transformer, Box::new(Trusting), || 0).unwrap();

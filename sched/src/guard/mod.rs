@@ -522,21 +522,30 @@ impl<C: Candidate> Guard<C> {
         self.ask(|candidate| candidate.take(task, now));
     }
 
-    /// Puts another candidate in the place of one that is broken, and tells it of all tasks.
+    /// Puts another candidate in the place of one that is broken, and tells it of all tasks. If it breaks there it is given up.
     ///
     /// # Errors
     /// It does not take one of the tasks; the old one stays.
-    pub fn replace(&mut self, mut candidate: C, now: Nanos) -> Result<(), RegisterError> {
+    pub fn replace(&mut self, candidate: C, now: Nanos) -> Result<(), RegisterError> {
         self.gave_up(self.asked.replace(Ending::Returned));
-        for (_, record) in self.records.iter() {
-            candidate.register(&record.entity, now)?;
+        let name = candidate.name();
+        let old = self.candidate.replace(Box::new(candidate));
+        // Aside, to be read while the candidate is called.
+        let records = core::mem::replace(&mut self.records, Table::new());
+        let told = records.iter().try_for_each(|(_, record)| {
+            self.ask(|candidate| candidate.register(&record.entity, now)).unwrap_or(Ok(()))
+        });
+        if told.is_ok() {
+            for (_, record) in records.iter().filter(|(_, record)| record.since.is_some()) {
+                // What can go wrong there concerns a task that it has just accepted.
+                self.ask(|candidate| candidate.enqueue(&record.entity, Enqueue::Preempted, now).is_ok());
+            }
         }
-        for (_, record) in self.records.iter().filter(|(_, record)| record.since.is_some()) {
-            // What can go wrong there concerns a task that it has just accepted.
-            let _ = candidate.enqueue(&record.entity, Enqueue::Preempted, now);
+        self.records = records;
+        match told {
+            Ok(()) => self.name = name,
+            Err(_) => self.candidate = old,
         }
-        self.name = candidate.name();
-        self.candidate = Some(Box::new(candidate));
-        Ok(())
+        told
     }
 }
