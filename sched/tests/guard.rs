@@ -34,6 +34,8 @@ enum Vice {
     NotFinite,
     /// Always runs the first task that it knows, and lets the others wait.
     Favours,
+    /// The same, for 2 s at a time.
+    Hogs,
     /// Runs the longest burst first, in long slices.
     Worst,
     /// Everything from round robin, at random: a slice of 0, or of for ever.
@@ -120,6 +122,7 @@ impl Candidate for Rogue {
             }
             Vice::Names(task) => task.map(pick),
             Vice::Favours => self.queued.iter().min().copied().map(pick),
+            Vice::Hogs => self.queued.iter().min().map(|&task| Pick { task, slice: 2_000 * MS }),
             Vice::Worst => self.queued.iter().max_by_key(|&&task| size(task)).copied().map(pick),
             Vice::Slices(slice) => self.queued.first().map(|&task| Pick { task, slice }),
             _ => self.queued.first().copied().map(pick),
@@ -400,27 +403,30 @@ fn one_that_makes_things_worse_is_sent_back_and_has_to_wait() {
 
 #[test]
 fn nobody_starves_under_one_that_has_a_favourite() {
-    let mut guard = Guard::new(Rogue::new(Vice::Favours), Box::new(Trusting), || 0).unwrap();
-    let entities: Vec<Entity> =
-        (0..8).map(|id| Entity::new(id, Nice::default(), sched::Class::Fair, 0)).collect();
-    for entity in &entities {
-        guard.register(entity, 0).unwrap();
-        guard.enqueue(entity, Enqueue::New, 0).unwrap();
+    for (vice, tasks) in [(Vice::Favours, 8), (Vice::Hogs, 8), (Vice::Hogs, 2)] {
+        let mut guard = Guard::new(Rogue::new(vice), Box::new(Trusting), || 0).unwrap();
+        let entities: Vec<Entity> =
+            (0..tasks).map(|id| Entity::new(id, Nice::default(), sched::Class::Fair, 0)).collect();
+        for entity in &entities {
+            guard.register(entity, 0).unwrap();
+            guard.enqueue(entity, Enqueue::New, 0).unwrap();
+        }
+        guard.set_rule(Rule::Acting);
+        // The bound, the shortest slice that the favourite gets, and one of each other that is due at the same time.
+        let longest = guard.bound() + 250 * MS + u64::from(tasks - 2) * SLICE;
+        let (mut now, mut last) = (0, vec![0_u64; tasks as usize]);
+        while now < 20_000 * MS {
+            let pick = guard.pick(now).unwrap();
+            let waited = now - last[pick.task as usize];
+            assert!(waited <= longest, "{vice:?}: task {} of {tasks} waited {waited}", pick.task);
+            now += pick.slice;
+            last[pick.task as usize] = now;
+            guard.charge(pick.task, pick.slice, now);
+            guard.enqueue(&entities[pick.task as usize], Enqueue::Preempted, now).unwrap();
+        }
+        assert!(last.iter().all(|&last| last > 15_000 * MS), "{vice:?}: {last:?}");
+        assert!(guard.counts().starved > 0 && guard.counts().candidate > 0);
     }
-    guard.set_rule(Rule::Acting);
-    let (mut now, mut last) = (0, [0_u64; 8]);
-    while now < 20_000 * MS {
-        let pick = guard.pick(now).unwrap();
-        let waited = now - last[pick.task as usize];
-        // The bound, a slice of the favourite's, and one of each that is due at the same time.
-        assert!(waited <= guard.bound() + 50 * MS + 8 * SLICE, "task {} waited {waited}", pick.task);
-        now += pick.slice;
-        last[pick.task as usize] = now;
-        guard.charge(pick.task, pick.slice, now);
-        guard.enqueue(&entities[pick.task as usize], Enqueue::Preempted, now).unwrap();
-    }
-    assert!(last.iter().all(|&last| last > 15_000 * MS), "{last:?}");
-    assert!(guard.counts().starved > 0 && guard.counts().candidate > guard.counts().starved);
 }
 
 #[test]

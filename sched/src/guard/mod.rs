@@ -209,7 +209,8 @@ impl<C: Candidate> Guard<C> {
         possible
     }
 
-    /// The longest that a task may wait now: 2 s, or 16 slices of every queued task.
+    /// The longest that a task may wait now: 2 s, or 16 slices of every queued task. It then runs before the candidate is asked again;
+    /// until then the candidate's last choice may finish an eighth of 2 s, and others may be due before it.
     #[must_use]
     pub fn bound(&self) -> Nanos {
         BOUND.max(BOUND_ROUNDS * SLICE * self.classic.len() as u64)
@@ -306,7 +307,11 @@ impl<C: Candidate> Guard<C> {
             return None;
         }
         self.counts.candidate += 1;
-        Some(Pick { task, slice: slice.clamp(1, self.bound()) })
+        // Over when the one of the others that has waited for longest is due.
+        self.leave_waiting(task);
+        let waited = self.waiting.first().map_or(0, |(since, _)| now.saturating_sub(since));
+        let longest = self.bound().saturating_sub(waited).max(BOUND / 8);
+        Some(Pick { task, slice: slice.clamp(1, longest) })
     }
 
     /// The task that has waited for longer than the bound, if there is one.
@@ -432,9 +437,7 @@ impl<C: Candidate> Policy for Guard<C> {
     }
 
     fn dequeue(&mut self, task: TaskId) -> bool {
-        if let Some(since) = self.records.get_mut(task).and_then(|record| record.since.take()) {
-            self.waiting.remove(since, task);
-        }
+        self.leave_waiting(task);
         self.ask(|candidate| candidate.dequeue(task));
         self.classic.dequeue(task)
     }
@@ -516,10 +519,15 @@ impl<C: Candidate> Guard<C> {
     /// A task was picked, by whomever: the candidate hears of it.
     fn took(&mut self, task: TaskId, now: Nanos) {
         self.running = Some(task);
+        self.leave_waiting(task);
+        self.ask(|candidate| candidate.take(task, now));
+    }
+
+    /// A task waits no more, if it did.
+    fn leave_waiting(&mut self, task: TaskId) {
         if let Some(since) = self.records.get_mut(task).and_then(|record| record.since.take()) {
             self.waiting.remove(since, task);
         }
-        self.ask(|candidate| candidate.take(task, now));
     }
 
     /// Puts another candidate in the place of one that is broken, and tells it of all tasks. If it breaks there it is given up.
