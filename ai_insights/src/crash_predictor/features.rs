@@ -75,7 +75,7 @@ const TURN: i32 = WHOLE / 50;
 const NOISE: i32 = WHOLE / 33;
 /// What fades is kept in so many parts more.
 const FINE: i32 = 256;
-/// Seconds kept of highest and lowest headroom.
+/// Seconds of which the highest headroom is kept.
 const SECONDS: usize = 9;
 
 /// A sample as it is kept.

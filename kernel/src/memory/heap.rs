@@ -100,9 +100,9 @@ impl BuddyBlocks {
                 return Some(block);
             }
             // There is room: a frame's list is looked at first, and holds no more than others are to find.
-            let [frames, ..] = &mut self.reserve;
+            let [singles, ..] = &mut self.reserve;
             for pfn in block.pfn + 1..block.pfn + (1 << order) {
-                if frames.push(Block { pfn, order: 0 }).is_err() {
+                if singles.push(Block { pfn, order: 0 }).is_err() {
                     frames::free(Block { pfn, order: 0 });
                 }
             }

@@ -82,9 +82,8 @@ pub fn with_all<R>(act: impl FnOnce(&BTreeMap<TaskId, Arc<Task>>) -> R) -> R {
 
 /// All threads, in order of id.
 pub fn all() -> Vec<Arc<Task>> {
-    // By itself, or the lock would be held until the memory is there.
-    let count = TABLE.lock().tasks.len();
-    let mut tasks = Vec::with_capacity(count + 16);
+    // `count` lets the lock go before memory is asked for.
+    let mut tasks = Vec::with_capacity(count() + 16);
     let table = TABLE.lock();
     // Never grows the vector under the lock; a thread made in between may be missing.
     tasks.extend(table.tasks.values().take(tasks.capacity()).cloned());
