@@ -131,7 +131,7 @@ impl CpuCache {
         Some(pfn)
     }
 
-    /// Fetches a batch from the zones and hands out one block of it. Only the first may come from below the low
+    /// Fetches a batch from the zones and hands out one block of it. Only that one may come from below the low
     /// mark: a cache hoards nothing that others are short of. An order that is not cached is allocated by the zones.
     ///
     /// # Errors
@@ -143,13 +143,17 @@ impl CpuCache {
         kind: MigrateType,
         reserve: Reserve,
     ) -> Result<u64, ZonesError> {
-        let first = zones.alloc(order, kind, reserve)?.pfn;
-        let Some(stack) = stack_of(order, kind).map(|at| &mut self.stacks[at]) else { return Ok(first) };
-        let room = (batch_of(self.batch, order) - 1).min(CAPACITY - stack.len);
-        let added = zones.fill(&mut stack.blocks[stack.len..stack.len + room], order, kind);
+        let stack = stack_of(order, kind).map(|at| &mut self.stacks[at]);
+        let Some(stack) = stack.filter(|stack| stack.len < CAPACITY) else {
+            return Ok(zones.alloc(order, kind, reserve)?.pfn);
+        };
+        let room = batch_of(self.batch, order).min(CAPACITY - stack.len);
+        let fetched = &mut stack.blocks[stack.len..stack.len + room];
+        let added = zones.alloc_batch(fetched, order, kind, reserve)?;
         // They came in ascending order for the most part, and are handed out in that order.
-        stack.blocks[stack.len..stack.len + added].reverse();
-        stack.len += added;
+        fetched[..added].reverse();
+        stack.len += added - 1;
+        let first = stack.blocks[stack.len];
         self.refills += 1;
         self.allocs += 1;
         Ok(first)

@@ -145,10 +145,17 @@ impl<'m> Zones<'m> {
         kind: MigrateType,
         reserve: Reserve,
     ) -> Result<Block, ZonesError> {
-        if self.is_to_fail() {
-            self.refused += 1;
-            return Err(ZonesError::Injected { order });
-        }
+        self.fail_if_asked(order)?;
+        self.serve(highest, order, kind, reserve)
+    }
+
+    fn serve(
+        &mut self,
+        highest: ZoneKind,
+        order: usize,
+        kind: MigrateType,
+        reserve: Reserve,
+    ) -> Result<Block, ZonesError> {
         // First from a zone that stays above its low mark, then as deep as the caller may go.
         for deep in [false, true] {
             for index in (0..=highest as usize).rev() {
@@ -187,14 +194,26 @@ impl<'m> Zones<'m> {
         }
     }
 
-    /// Fills `blocks` with blocks of `order` while a zone stays above its low mark; how many.
-    pub(crate) fn fill(&mut self, blocks: &mut [u64], order: usize, kind: MigrateType) -> usize {
+    /// Fills `blocks` with blocks of `order` while a zone stays above its low mark, and if that gives none, with one from below it
+    /// like [`alloc`](Self::alloc); how many. There is room for one at least.
+    pub(crate) fn alloc_batch(
+        &mut self,
+        blocks: &mut [u64],
+        order: usize,
+        kind: MigrateType,
+        reserve: Reserve,
+    ) -> Result<usize, ZonesError> {
+        self.fail_if_asked(order)?;
         let mut count = 0;
         for index in [1, 0] {
             let mark = self.zones[index].watermarks.low + self.protection(index, ZoneKind::Normal);
             count += self.zones[index].buddy.fill(&mut blocks[count..], order, kind, mark);
         }
-        count
+        if count == 0 {
+            blocks[0] = self.serve(ZoneKind::Normal, order, kind, reserve)?.pfn;
+            count = 1;
+        }
+        Ok(count)
     }
 
     fn protection(&self, index: usize, highest: ZoneKind) -> u64 {
@@ -238,17 +257,18 @@ impl<'m> Zones<'m> {
         self.injected = Some((succeed, fail));
     }
 
-    fn is_to_fail(&mut self) -> bool {
-        let Some((succeed, fail)) = &mut self.injected else { return false };
+    fn fail_if_asked(&mut self, order: usize) -> Result<(), ZonesError> {
+        let Some((succeed, fail)) = &mut self.injected else { return Ok(()) };
         if let Some(left) = succeed.checked_sub(1) {
             *succeed = left;
-            return false;
+        } else if let Some(left) = fail.checked_sub(1) {
+            *fail = left;
+            self.refused += 1;
+            return Err(ZonesError::Injected { order });
+        } else {
+            self.injected = None;
         }
-        match fail.checked_sub(1) {
-            Some(left) => *fail = left,
-            None => self.injected = None,
-        }
-        self.injected.is_some()
+        Ok(())
     }
 }
 

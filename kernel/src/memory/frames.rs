@@ -124,7 +124,7 @@ pub fn free(block: Block) {
 
 /// Gives a block back that was allocated as `kind`: a small one stays with this CPU for the next one who needs one.
 pub fn free_as(block: Block, kind: MigrateType) {
-    if !percpu::is_ready() {
+    if block.order > MAX_CACHED_ORDER || !percpu::is_ready() {
         return free(block);
     }
     let mut cache = percpu::this_cpu().frame_cache.lock();

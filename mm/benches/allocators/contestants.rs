@@ -3,7 +3,7 @@
 use buddy_system_allocator::FrameAllocator;
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use mm::{Block, Buddy, CpuCache, FrameSource, HeapCache, MigrateType, Reserve, Zones};
+use mm::{Block, Buddy, CpuCache, FrameSource, HeapCache, MAX_CACHED_ORDER, MigrateType, Reserve, Zones};
 use spin::Mutex;
 
 /// What one thread uses. A result of `alloc` is whatever `free` wants back.
@@ -21,14 +21,22 @@ pub struct Cached<'a, 'm> {
 impl Allocator for Cached<'_, '_> {
     #[inline]
     fn alloc(&mut self, order: u32, kind: MigrateType) -> Option<u64> {
+        if order as usize > MAX_CACHED_ORDER {
+            let block = self.zones.lock().alloc(order as usize, kind, Reserve::None);
+            return block.ok().map(|block| block.pfn);
+        }
         match self.cache.alloc(order as usize, kind) {
             Some(pfn) => Some(pfn),
             None => self.cache.refill(&mut self.zones.lock(), order as usize, kind, Reserve::None).ok(),
         }
     }
 
-    #[inline]
+    // As a call, the kind that was stored as a byte is read as four: that costs more than all the rest.
+    #[inline(always)]
     fn free(&mut self, pfn: u64, order: u32, kind: MigrateType) {
+        if order as usize > MAX_CACHED_ORDER {
+            return self.zones.lock().free(pfn, order as usize).expect("the script frees what it got");
+        }
         if let Some(drained) = self.cache.free(pfn, order as usize, kind) {
             self.zones.lock().free_drained(drained).expect("the script frees what it got");
         }
