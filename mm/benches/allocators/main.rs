@@ -167,7 +167,8 @@ fn print_times(name: &str, threads: usize, rounds: &[Vec<Option<Timed>>], peer: 
         true => print!(" {:>16}", "-"),
         false => print!(" {time:>16.1}"),
     });
-    print!(" {:>8.1}", times[peer] / times[0]);
+    let replay = times.last().copied().unwrap_or(0.0);
+    print!(" {:>8.1} {:>6.1}", times[peer] / times[0], (times[peer] - replay) / (times[0] - replay));
     let refused: Vec<u64> =
         rounds.last().into_iter().flatten().flatten().map(|timed| timed.refused).collect();
     match refused.iter().any(|&n| n > 0) {
@@ -251,7 +252,7 @@ fn main() {
     );
     print!("{:<28} {:>3}", "requests", "thr");
     PAGE_NAMES.iter().for_each(|name| print!(" {name:>16}"));
-    println!(" {:>8}", "ratio");
+    println!(" {:>8} {:>6}", "ratio", "net");
     for (name, script) in page_scripts.iter().filter(|(name, _)| is_wanted(name)) {
         for threads in [1, 2] {
             // Peers that search lists take minutes with many live blocks.
@@ -260,7 +261,9 @@ fn main() {
             print_times(name, threads, &rounds, 2);
         }
     }
-    println!("ratio: buddy_system_allocator's frame allocator / AUTON with CPU cache\n");
+    println!(
+        "ratio: buddy_system_allocator's frame allocator / AUTON with CPU cache; net: both less the replay\n"
+    );
 
     if !byte_scripts.is_empty() {
         time_heaps(&field, &byte_scripts);
@@ -284,7 +287,7 @@ fn time_heaps(field: &Field, scripts: &[(String, Script)]) {
     println!("\nheap: ns for an allocation and its free, bytes as recorded");
     print!("{:<28} {:>3}", "requests", "thr");
     HEAP_NAMES.iter().for_each(|name| print!(" {name:>16}"));
-    println!(" {:>8}", "ratio");
+    println!(" {:>8} {:>6}", "ratio", "net");
     for (name, script) in scripts.iter().filter(|(name, _)| is_wanted(name)) {
         for threads in [1, 2] {
             // Peers that search lists take minutes with many live pieces.
@@ -293,5 +296,5 @@ fn time_heaps(field: &Field, scripts: &[(String, Script)]) {
             print_times(name, threads, &rounds, 2);
         }
     }
-    println!("ratio: buddy_system_allocator's heap / AUTON with CPU cache");
+    println!("ratio: buddy_system_allocator's heap / AUTON with CPU cache; net: both less the replay");
 }
