@@ -45,7 +45,7 @@ pub use coefficients::FITTED;
 pub use features::{CALM, FEATURES, Features, NAMES, SIGN, Values};
 pub use guard::{Action, Decision, Done, Guard, GuardScore, Mode, Why};
 pub use hold::HOLD_NS;
-pub use model::{Coefficients, DEPTH, LEAVES, Model, NEVER, Tree, sum};
+pub use model::{Coefficients, DEPTH, LEAVES, Model, NEVER, Tree, score, sum};
 pub use sample::{Sample, WHOLE};
 pub use score::{Outcome, RECORDS, Record, Resolved, Score};
 

@@ -5,7 +5,7 @@
 //! a shift of its log-odds are learned (Platt, 1999), by gradient steps on resolved predictions, within bounds, so that a
 //! machine whose memory behaves unlike the training runs is answered better, and [`Model::forget`] undoes all of it.
 
-use super::features::{CALM, FEATURES, Values};
+use super::features::{CALM, FEATURES, Values, can_wait};
 
 /// Log-odds beyond this are as good as certain.
 const LIMIT: f32 = 8.0;
@@ -16,6 +16,8 @@ const SHIFT: (f32, f32) = (-1.5, 1.5);
 const RATE: f32 = 0.02;
 /// Pull towards the offline fit with each step: what is not confirmed fades over about 500 predictions.
 const FADE: f32 = 0.002;
+/// What the trees can say at most while an alarm can wait.
+const WAITING: f32 = -0.25;
 /// Questions on the way to a leaf.
 pub const DEPTH: usize = 3;
 /// Leaves of a tree.
@@ -72,6 +74,12 @@ pub fn sum(trees: &[Tree], features: &Values) -> f32 {
     trees.iter().map(|tree| tree.answer(features)).sum::<i32>() as f32 / PARTS
 }
 
+/// What the trees say; below their boundary while an alarm [can wait](can_wait).
+pub fn score(trees: &[Tree], features: &Values) -> f32 {
+    let sum = sum(trees, features);
+    if can_wait(features) { sum.min(WAITING) } else { sum }
+}
+
 /// What the offline fit found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficients {
@@ -113,7 +121,7 @@ impl Model {
 
     /// Log-odds by the offline fit.
     pub fn log_odds(&self, features: &Values) -> f32 {
-        (self.fit.bias + sum(self.fit.trees, features)).clamp(-LIMIT, LIMIT)
+        (self.fit.bias + score(self.fit.trees, features)).clamp(-LIMIT, LIMIT)
     }
 
     /// What each feature adds to the log-odds: how much lower they were if it alone were that of a calm machine.

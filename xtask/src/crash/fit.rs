@@ -5,7 +5,7 @@ use super::rivals::{Answer, Rival};
 use super::run::{Run, SECOND};
 use super::verdict::{self, Verdict};
 use ai_insights::crash_predictor::{
-    Coefficients, FEATURES, FITTED, HORIZON_NS, NAMES, NEVER, Predictor, Tree, Values, sum,
+    Coefficients, FEATURES, FITTED, HORIZON_NS, NAMES, NEVER, Predictor, Tree, Values, score,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use std::ops::Neg;
 /// A warning must come this long before; a moment more, for the samples are not exact.
 const LEAD_NS: u64 = 5 * SECOND + SECOND / 5;
 /// Alarms that come earlier than this before an OOM are not asked for.
-const EARLIEST_NS: u64 = 25 * SECOND;
+const EARLIEST_NS: u64 = 13 * SECOND;
 /// False alarms weigh this much more than misses.
 const CALM_WEIGHT: f64 = 1.2;
 /// Both kinds of machine, and both outcomes, have this weight in all.
@@ -180,7 +180,7 @@ fn calibrate(runs: &[Prepared], left_out: &BTreeMap<String, Vec<Tree>>) -> (f32,
     for run in runs {
         let weight = 1.0 / kinds[usize::from(!run.run.simulated)] / run.moments.len().max(1) as f64;
         for moment in &run.moments {
-            let score = sum(&left_out[&run.run.family], &moment.features);
+            let score = score(&left_out[&run.run.family], &moment.features);
             points.push((f64::from(score), run.run.oom_within(moment.t_ns, HORIZON_NS), weight));
         }
     }

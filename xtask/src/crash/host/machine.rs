@@ -131,6 +131,8 @@ pub struct Machine<'m> {
     pub crash: Option<(u64, Cause)>,
     /// For the network's, so that no workload draws other numbers when its machine is short.
     network: Random,
+    /// Network buffers wanted in a slice.
+    traffic: usize,
     zones: Zones<'m>,
     holdings: Holdings,
     cache: &'m PageCache,
@@ -168,6 +170,7 @@ impl<'m> Machine<'m> {
             now_ns: 0,
             crash: None,
             network,
+            traffic: BUFFERS_PER_SLICE,
             zones,
             holdings: Holdings::default(),
             cache,
@@ -186,6 +189,16 @@ impl<'m> Machine<'m> {
             held: false,
             held_slices: 0,
         }
+    }
+
+    /// From here on nothing but the workload asks for memory.
+    pub fn leave_alone(&mut self) {
+        self.traffic = 0;
+    }
+
+    /// Whether other work goes on beside the workload.
+    pub fn is_busy(&self) -> bool {
+        self.traffic > 0
     }
 
     /// Frames of the machine.
@@ -291,8 +304,8 @@ impl<'m> Machine<'m> {
         for id in self.buffers.pop_back().unwrap_or_default() {
             self.give(id);
         }
-        let mut taken = Vec::with_capacity(BUFFERS_PER_SLICE);
-        for _ in 0..BUFFERS_PER_SLICE {
+        let mut taken = Vec::with_capacity(self.traffic);
+        for _ in 0..self.traffic {
             let order = BUFFER_ORDERS[self.network.below(BUFFER_ORDERS.len())];
             // What cannot be had in one piece is asked for again as a page, as network stacks do.
             for order in [order, 0] {

@@ -31,8 +31,9 @@ impl Workload for Leak {
         let n = machine.random.count(self.rate * DT * gust);
         self.pages.grow(machine, n, MigrateType::Unmovable);
         self.rate *= 1.0 + self.growth * DT;
-        // Ordinary work beside it.
-        let churn = machine.random.count(250.0 * DT);
-        self.pages.churn(machine, churn);
+        if machine.is_busy() {
+            let churn = machine.random.count(250.0 * DT);
+            self.pages.churn(machine, churn);
+        }
     }
 }
