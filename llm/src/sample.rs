@@ -1,7 +1,8 @@
 //! Choosing the next token from logits: greedy, or by temperature with top-k and top-p, from a seeded generator.
 //!
-//! Before anything else tokens that were used lately may be made less likely ([`penalise`]). The order of steps is then top-k, temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same
-//! seed gives the same tokens on every machine.
+//! Before anything else tokens that were used lately may be made less likely ([`penalise`]). The order of steps is then top-k,
+//! temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same seed gives the same tokens on
+//! every machine.
 
 use crate::model::math::exp;
 
