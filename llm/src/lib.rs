@@ -51,6 +51,7 @@ pub mod gguf;
 pub mod knowledge;
 pub mod parallel;
 pub mod pool;
+pub mod random;
 pub mod rules;
 pub mod template;
 #[cfg(feature = "std")]

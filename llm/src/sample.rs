@@ -1,9 +1,11 @@
 //! Choosing the next token from logits: greedy, or by temperature with top-k and top-p, from a seeded generator.
 //!
-//! Before anything else tokens that were used lately may be made less likely ([`penalise`]). The order of steps is then top-k, temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same
-//! seed gives the same tokens on every machine.
+//! Before anything else tokens that were used lately may be made less likely ([`penalise`]). The order of steps is then top-k,
+//! temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same seed gives the same tokens on
+//! every machine.
 
 use crate::model::math::exp;
+use crate::random::SplitMix64;
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,30 +34,6 @@ impl Sampling {
     /// Temperature sampling with the usual limits (top-k 40, top-p 0.95).
     pub const fn with_temperature(temperature: f32, seed: u64) -> Self {
         Self { temperature, top_k: 40, top_p: 0.95, seed, repeat_penalty: 1.0 }
-    }
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014): one addition and a mix for each number; every seed is a good seed.
-#[derive(Debug, Clone)]
-pub struct SplitMix64(u64);
-
-impl SplitMix64 {
-    /// The sequence that begins at `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 random bits.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number in `0.0..1.0`, a multiple of 2^-24.
-    pub fn next_f32(&mut self) -> f32 {
-        (self.next_u64() >> 40) as f32 / (1 << 24) as f32
     }
 }
 
@@ -172,14 +150,6 @@ mod tests {
             penalise(&mut logits, &[0, 1, 2, 3], odd);
         }
         assert_eq!(logits, [2.0, -8.0, 4.0, 1.0]);
-    }
-
-    #[test]
-    fn splitmix64_reference_values() {
-        // Outputs of the authors' C code for seed 1234567.
-        let mut random = SplitMix64::new(1_234_567);
-        let first: Vec<u64> = (0..3).map(|_| random.next_u64()).collect();
-        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]

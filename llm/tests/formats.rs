@@ -55,7 +55,7 @@ fn values_equal_those_of_the_gguf_package() {
 
 /// Random rows of a format: any bytes, with half floats made finite and of a weight's size.
 fn rows<F: Format>(rows: usize, columns: usize, seed: u64) -> Vec<u8> {
-    let mut random = llm::sample::SplitMix64::new(seed);
+    let mut random = llm::random::SplitMix64::new(seed);
     let mut data: Vec<u8> =
         (0..rows * columns / F::ELEMENTS * F::BYTES).map(|_| random.next_u64() as u8).collect();
     let halves: &[usize] = match F::KIND {
@@ -84,7 +84,7 @@ fn check_products<F: Format>(columns: usize, tokens: usize, seed: u64) {
     quant::scales::build::<F>(&data, groups, &mut in_parts, &Threads::new(3)).unwrap();
     assert_eq!(scales, in_parts, "{}: scale table differs with threads", F::NAME);
 
-    let mut random = llm::sample::SplitMix64::new(seed ^ 1);
+    let mut random = llm::random::SplitMix64::new(seed ^ 1);
     let x: Vec<f32> = (0..columns * tokens)
         .map(|_| (random.next_f32() - 0.5) * if random.next_u64().is_multiple_of(50) { 100.0 } else { 1.0 })
         .collect();
@@ -148,7 +148,7 @@ proptest! {
 
     #[test]
     fn attention_products_are_right_in_all_variants(head in 1usize..80, count in 0usize..17, seed: u64) {
-        let mut random = llm::sample::SplitMix64::new(seed);
+        let mut random = llm::random::SplitMix64::new(seed);
         let mut numbers = |n: usize, limit: i64| -> Vec<i16> {
             (0..n).map(|_| (random.next_u64() as i64 % (limit + 1)) as i16).collect()
         };

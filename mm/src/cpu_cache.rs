@@ -102,21 +102,27 @@ impl CpuCache {
     /// [`MAX_BATCH`] frames (Linux: a 4096th, up to 64); the cache holds up to two batches of each order and type.
     #[must_use]
     pub const fn new(total_frames: u64) -> Self {
+        let stacks = [Stack { blocks: [0; CAPACITY], len: 0, high: 0 }; STACKS];
+        let mut cache = Self { stacks, batch: 1, allocs: 0, frees: 0, refills: 0, drains: 0 };
+        cache.fit(total_frames);
+        cache
+    }
+
+    /// Becomes the cache for a machine with this many frames: for one that was made before that was known.
+    pub const fn fit(&mut self, total_frames: u64) {
         let share = total_frames / 2048;
-        let batch = if share > MAX_BATCH as u64 {
+        self.batch = if share > MAX_BATCH as u64 {
             MAX_BATCH
         } else if share == 0 {
             1
         } else {
             share as usize
         };
-        let mut stacks = [Stack { blocks: [0; CAPACITY], len: 0, high: 0 }; STACKS];
         let mut at = 0;
         while at < STACKS {
-            stacks[at].high = HIGH_PER_BATCH * batch_of(batch, at / MigrateType::ALL.len());
+            self.stacks[at].high = HIGH_PER_BATCH * batch_of(self.batch, at / MigrateType::ALL.len());
             at += 1;
         }
-        Self { stacks, batch, allocs: 0, frees: 0, refills: 0, drains: 0 }
     }
 
     /// A block from this cache: its first frame. `None` when it holds none of this order and type, and

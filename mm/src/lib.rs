@@ -12,6 +12,7 @@
 //! | [`compact`] | moves movable frames, so that free memory comes together |
 //! | [`reclaim`] | the caches that can give memory back |
 //! | [`stall`] | how much time is lost waiting for memory |
+//! | [`Pace`] | how fast memory may be taken while growth is held back |
 //! | [`oom`] | whom to end when all of this was in vain |
 //! | [`fragmentation`] | how much of the free memory is of use |
 //! | [`heap`] | bytes from blocks: small pieces from slabs of one frame, others from talc |
@@ -71,6 +72,7 @@ pub mod heap;
 #[allow(unsafe_code)]
 mod heap_cache;
 pub mod oom;
+mod pace;
 mod pageblock;
 pub mod reclaim;
 #[allow(unsafe_code)]
@@ -89,6 +91,7 @@ pub use error::{AddError, AllocError, FreeError, ZonesError};
 pub use frame::Frame;
 pub use heap::{FrameSource, Heap, HeapStats};
 pub use heap_cache::HeapCache;
+pub use pace::Pace;
 pub use stats::Stats;
 pub use watermark::{Pressure, Reserve, Watermarks};
 pub use zones::{ZoneKind, Zones};

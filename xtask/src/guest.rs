@@ -4,7 +4,8 @@ use crate::file_lock::FileLock;
 use crate::qemu::{Exit, Machine};
 use crate::qmp::ShutdownWatch;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
+use std::fmt;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,25 @@ pub struct Guest {
     /// Other guests wait while this is held.
     _turn: Option<FileLock>,
 }
+
+/// The error of a wait for output that the guest's end cut short.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub exit: Exit,
+    /// What was waited for.
+    pub waited_for: String,
+    /// What it printed instead.
+    pub printed: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} before {} came; it printed:\n{}", self.exit, self.waited_for, self.printed)
+    }
+}
+
+impl std::error::Error for Ended {}
 
 /// What the guest has printed so far, filled by a thread that reads QEMU's output.
 #[derive(Debug, Default)]
@@ -103,7 +123,7 @@ impl Guest {
     }
 
     /// Waits until the guest prints `text`, after what earlier calls have consumed; returns everything up to and
-    /// including it. An error says what was printed instead.
+    /// including it. An error says what was printed instead; it is an [`Ended`] if the guest ended.
     pub fn expect(&mut self, text: &str, timeout: Duration) -> Result<String> {
         self.wait_until(timeout, &format!("{text:?}"), |unread| {
             find(unread, text.as_bytes()).map(|at| at + text.len())
@@ -208,7 +228,7 @@ impl Guest {
                 let seen = seen();
                 drop(state);
                 let exit = self.wait_for_exit(Duration::from_secs(10))?;
-                return Err(anyhow!("{exit} before {what} came; it printed:\n{seen}"));
+                return Err(Ended { exit, waited_for: what.to_owned(), printed: seen }.into());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -321,7 +341,10 @@ mod tests {
     #[test]
     fn an_early_end_is_an_error_with_the_output() {
         let mut guest = script("echo dying; exit 65");
-        let error = guest.expect("never", SOON).unwrap_err().to_string();
+        let error = guest.expect("never", SOON).unwrap_err();
+        let ended = error.downcast_ref::<Ended>().unwrap();
+        assert_eq!((ended.exit, ended.printed.as_str()), (Exit::DebugFailure, "dying\n"));
+        let error = error.to_string();
         assert!(error.contains("panicked") && error.contains("dying"), "{error}");
     }
 

@@ -38,32 +38,42 @@ pub struct Variant {
     pub features: Option<Vec<&'static str>>,
     /// The model to embed.
     pub model: ModelChoice,
+    /// Without optimisation and with debug assertions: cargo's profile `dev`, else `release`.
+    pub debug: bool,
 }
 
 impl Variant {
     /// Default features and the model that `AUTON_MODEL` asks for: what `cargo run` starts.
     pub fn from_environment() -> Self {
-        Self { features: None, model: ModelChoice::from_environment() }
+        Self { features: None, model: ModelChoice::from_environment(), debug: false }
     }
 
     /// Default features with the default model.
     pub fn with_default_model() -> Self {
-        Self { features: None, model: ModelChoice::Default }
+        Self { features: None, model: ModelChoice::Default, debug: false }
     }
 
     /// Default features, no model.
     pub fn without_model() -> Self {
-        Self { features: None, model: ModelChoice::None }
+        Self { features: None, model: ModelChoice::None, debug: false }
+    }
+
+    /// Default features, no model, not optimised.
+    pub fn debug() -> Self {
+        Self { debug: true, ..Self::without_model() }
     }
 
     /// Exactly `features`, no model.
     pub fn with_features(features: &[&'static str]) -> Self {
-        Self { features: Some(features.to_vec()), model: ModelChoice::None }
+        Self { features: Some(features.to_vec()), model: ModelChoice::None, debug: false }
     }
 
-    /// A name for files and tables: `auton`, `auton-none`, `auton-llm+ai-ops-none`, …
+    /// A name for files and tables: `auton`, `auton-none`, `auton-debug-none`, `auton-llm+ai-ops-none`, …
     pub fn name(&self) -> String {
         let mut name = "auton".to_owned();
+        if self.debug {
+            name.push_str("-debug");
+        }
         if let Some(features) = &self.features {
             let list = if features.is_empty() { "bare".to_owned() } else { features.join("+") };
             let _ = write!(name, "-{list}");
@@ -80,7 +90,10 @@ impl Variant {
     }
 
     fn cargo_arguments(&self) -> Vec<String> {
-        let mut arguments: Vec<String> = ["build", "-p", "kernel", "--release"].map(str::to_owned).to_vec();
+        let mut arguments: Vec<String> = ["build", "-p", "kernel"].map(str::to_owned).to_vec();
+        if !self.debug {
+            arguments.push("--release".to_owned());
+        }
         if let Some(features) = &self.features {
             arguments.push("--no-default-features".to_owned());
             if !features.is_empty() {
@@ -112,7 +125,8 @@ pub fn build(variant: &Variant) -> Result<PathBuf> {
     cargo.stdout(std::io::stderr());
     run(&mut cargo).context("the kernel does not build")?;
 
-    let built = workspace.target.join("release/kernel");
+    let profile = if variant.debug { "debug" } else { "release" };
+    let built = workspace.target.join(profile).join("kernel");
     let mut image = std::fs::read(&built).with_context(|| format!("{} cannot be read", built.display()))?;
     ksyms::fill(&mut image)?;
     write_atomically(&elf, &image)?;
@@ -157,17 +171,19 @@ mod tests {
 
     #[test]
     fn variants_have_names_of_their_own() {
-        let file = Variant { features: None, model: ModelChoice::File("/a.gguf".into()) };
+        let file = Variant { model: ModelChoice::File("/a.gguf".into()), ..Variant::without_model() };
         let names = [
             Variant::with_default_model().name(),
             Variant::without_model().name(),
             Variant::with_features(&[]).name(),
             Variant::with_features(&["llm", "ai-ops"]).name(),
+            Variant::debug().name(),
             file.name(),
         ];
         assert_eq!(names[0], "auton");
         assert_eq!(names[2], "auton-bare-none");
         assert_eq!(names[3], "auton-llm+ai-ops-none");
+        assert_eq!(names[4], "auton-debug-none");
         for (i, name) in names.iter().enumerate() {
             assert!(!names[..i].contains(name), "{name}");
         }

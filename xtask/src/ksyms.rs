@@ -23,7 +23,7 @@ pub fn fill(elf: &mut [u8]) -> Result<usize> {
     };
     if table.len() as u64 > room {
         bail!(
-            "the symbol table takes {} bytes, the kernel's .ksyms has {room}: enlarge it in kernel.ld",
+            "the symbol table takes {} bytes, the kernel's .ksyms has {room}: enlarge it in kernel/src/ksyms.rs",
             table.len()
         );
     }

@@ -1,6 +1,6 @@
 //! `cargo run`: the kernel in QEMU, on the terminal or fed from a pipe.
 
-use crate::guest::{Guest, without_escapes};
+use crate::guest::{Ended, Guest, without_escapes};
 use crate::qemu::{Exit, Machine};
 use crate::qmp::ShutdownWatch;
 use crate::workspace::Workspace;
@@ -137,10 +137,11 @@ pub fn with_commands(machine: &Machine, commands: impl BufRead) -> Result<()> {
 /// Whether `error`, which waiting for a prompt gave, is an end that was asked for: a power-off, which only the shell can
 /// cause, or a restart that the kernel announced (any other reset is a triple fault).
 fn ended_as_asked(error: &anyhow::Error) -> bool {
-    let error = error.to_string();
-    // `Guest` says "<how it ended> before <what it waited for> came; it printed: <output>".
-    let ended_by = |exit: Exit| error.starts_with(&format!("{exit} before "));
-    ended_by(Exit::PoweredOff) || (ended_by(Exit::Reset) && restarting(error.as_bytes()))
+    error.downcast_ref::<Ended>().is_some_and(|ended| match ended.exit {
+        Exit::PoweredOff => true,
+        Exit::Reset => restarting(ended.printed.as_bytes()),
+        _ => false,
+    })
 }
 
 /// The first line of an error: what the guest printed is on standard output already.
@@ -181,9 +182,9 @@ mod tests {
     #[test]
     fn the_end_that_was_asked_for_is_no_error() {
         let after = |exit: Exit, printed: &str| {
-            ended_as_asked(&anyhow::anyhow!(
-                "{exit} before the prompt after `x` came; it printed:\n{printed}"
-            ))
+            ended_as_asked(
+                &Ended { exit, waited_for: "the prompt".to_owned(), printed: printed.to_owned() }.into(),
+            )
         };
         assert!(after(Exit::PoweredOff, "bye"));
         assert!(after(Exit::Reset, "up 0:01\n[    3.200000] Power: restarting\n"));
@@ -191,5 +192,6 @@ mod tests {
         assert!(!after(Exit::DebugFailure, "[    3.200000] Power: restarting\n"));
         assert!(!after(Exit::Stopped, ""));
         assert!(!after(Exit::Failed(Some(1)), "the guest powered off before "));
+        assert!(!ended_as_asked(&anyhow::anyhow!("the guest powered off before the prompt came")));
     }
 }

@@ -51,6 +51,18 @@ fn without_a_model_and_without_features_the_shell_comes_up() {
 }
 
 #[test]
+fn a_kernel_that_is_not_optimised_comes_up() {
+    let elf = kernel_image::build(&Variant::debug()).unwrap();
+    for cpus in [1, 2] {
+        let (mut guest, log) = boot(&Machine { cpus, ..Machine::boot_kernel(&elf) });
+        assert!(log.contains(&format!("SMP: {cpus} of {cpus} CPUs run")), "{log}");
+        let version = guest.command("version", COMMAND).unwrap();
+        assert!(version.contains("(debug)"), "{version}");
+        power_off(guest);
+    }
+}
+
+#[test]
 fn fewer_features_make_a_smaller_kernel() {
     let all = size::measure(&kernel_image::build(&Variant::without_model()).unwrap()).unwrap();
     let bare = size::measure(&kernel_image::build(&Variant::with_features(&[])).unwrap()).unwrap();

@@ -17,8 +17,9 @@
 //!    reads the answer of calls that returned only, and gives a candidate that did not return up without looking at it, not even
 //!    to drop it. Its memory is lost; so is whatever lay on the stack, none of which anybody else refers to.
 //! 2. *No lock stays taken.* Policies have none. The only kernel code that they call is the heap (to register a task), so nothing
-//!    goes back while the heap's lock is taken or this CPU changes its own part of it: an NMI tries again the next time, a panic waits a moment, and is fatal when it was the
-//!    heap's own. The log is written to only after the recovery point has been taken away.
+//!    goes back while the heap's lock is taken or this CPU changes its own part of it: an NMI tries again the next time, a panic
+//!    waits a moment, and is fatal when it was the heap's own. The log is written to only after the recovery point has been
+//!    taken away.
 //! 3. *Once.* The recovery point is taken away by whoever uses it, in one step, so a panic and an NMI do not both go back. Between the
 //!    call's return and its end the stack is as it is at the recovery point, so an NMI there only changes the answer to "stopped".
 //! 4. *No interrupt comes between.* Interrupts are off in a contained call; exceptions and NMIs have stacks of their own, which are used

@@ -88,55 +88,70 @@ pub(super) const OFFSET_NMI_STATE: usize = core::mem::offset_of!(Cpu, nmi_state)
 static CPUS: [OnceCell<&'static Cpu>; MAX_CPUS] = [const { OnceCell::uninit() }; MAX_CPUS];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
+/// A CPU as it begins, but for what [`Cpu::init`] sets. It is copied to its place: code that isn't optimised moves what it builds
+/// several times, and that many times 18 KiB are more than a boot stack holds.
+static BLANK: Cpu = Cpu {
+    this: core::ptr::null(),
+    interrupt_stack_top: 0,
+    extended_state: AtomicPtr::new(core::ptr::null_mut()),
+    save_method: AtomicU64::new(0),
+    fault_state: AtomicPtr::new(core::ptr::null_mut()),
+    nmi_state: AtomicPtr::new(core::ptr::null_mut()),
+    recovery: AtomicU64::new(0),
+    contained: AtomicU64::new(0),
+    sighted: AtomicU64::new(0),
+    sighted_at: AtomicU64::new(0),
+    sightings: AtomicU64::new(0),
+    current: AtomicPtr::new(core::ptr::null_mut()),
+    index: 0,
+    apic_id: 0,
+    segments: UnsafeCell::new(Segments::new()),
+    reschedule: AtomicBool::new(false),
+    slice_end: AtomicU64::new(u64::MAX),
+    in_interrupt: AtomicBool::new(false),
+    preempt_off: AtomicU32::new(0),
+    interrupts: AtomicU64::new(0),
+    switches: AtomicU64::new(0),
+    steals: AtomicU64::new(0),
+    waiting: AtomicUsize::new(0),
+    idles: AtomicBool::new(true),
+    flush_pending: AtomicBool::new(false),
+    frame_cache: IrqMutex::new(CpuCache::new(0)),
+    heap_cache: CpuHeapCache::new(),
+    tick_cap: AtomicU64::new(u64::MAX),
+};
+
 impl Cpu {
     /// Makes the structure of the CPU that runs this, loads its descriptor tables and its GS base.
     pub fn init(apic_id: u32) -> Result<&'static Cpu, OutOfMemory> {
         let interrupt_stack = Stack::new()?;
-        let segments = Segments::new()?;
+        let exception_stacks = [Stack::new()?, Stack::new()?, Stack::new()?, Stack::new()?];
         let bytes = extended_state::area_size() as u64;
         let fault_state = extended_state::Area::new().ok_or(OutOfMemory { bytes })?;
         let nmi_state = extended_state::Area::new().ok_or(OutOfMemory { bytes })?;
-        // CPUs are started one after the other, so this one's number is that of those published.
-        let total_frames = frames::stats().total_frames;
-        let index = COUNT.load(Ordering::Relaxed);
-        let cpu = Box::leak(Box::new(Cpu {
-            this: core::ptr::null(),
-            interrupt_stack_top: interrupt_stack.top(),
-            extended_state: AtomicPtr::new(core::ptr::null_mut()),
-            save_method: AtomicU64::new(extended_state::method() as u64),
-            fault_state: AtomicPtr::new(fault_state.as_ptr()),
-            nmi_state: AtomicPtr::new(nmi_state.as_ptr()),
-            recovery: AtomicU64::new(0),
-            contained: AtomicU64::new(0),
-            sighted: AtomicU64::new(0),
-            sighted_at: AtomicU64::new(0),
-            sightings: AtomicU64::new(0),
-            current: AtomicPtr::new(core::ptr::null_mut()),
-            index,
-            apic_id,
-            segments: UnsafeCell::new(segments),
-            reschedule: AtomicBool::new(false),
-            slice_end: AtomicU64::new(u64::MAX),
-            in_interrupt: AtomicBool::new(false),
-            preempt_off: AtomicU32::new(0),
-            interrupts: AtomicU64::new(0),
-            switches: AtomicU64::new(0),
-            steals: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
-            idles: AtomicBool::new(true),
-            flush_pending: AtomicBool::new(false),
-            frame_cache: IrqMutex::new(CpuCache::new(total_frames)),
-            heap_cache: CpuHeapCache::new(),
-            tick_cap: AtomicU64::new(u64::MAX),
-        }));
+        let mut place = Box::<Cpu>::new_uninit();
+        // SAFETY: nobody changes the blank one; it owns nothing, and nothing in it refers to itself.
+        let cpu = Box::leak(unsafe {
+            core::ptr::copy_nonoverlapping(&raw const BLANK, place.as_mut_ptr(), 1);
+            place.assume_init()
+        });
         cpu.this = cpu;
+        cpu.interrupt_stack_top = interrupt_stack.top();
+        *cpu.save_method.get_mut() = extended_state::method() as u64;
+        *cpu.fault_state.get_mut() = fault_state.as_ptr();
+        *cpu.nmi_state.get_mut() = nmi_state.as_ptr();
+        // CPUs are started one after the other, so this one's number is that of those published.
+        cpu.index = COUNT.load(Ordering::Relaxed);
+        cpu.apic_id = apic_id;
+        let total_frames = frames::stats().total_frames;
+        cpu.frame_cache.lock().fit(total_frames);
         // They belong to the CPU for ever.
         core::mem::forget(interrupt_stack);
         core::mem::forget(fault_state);
         core::mem::forget(nmi_state);
         let cpu: &'static Cpu = cpu;
         // SAFETY: only this CPU touches its segments, and it does so here for the first time.
-        unsafe { (*cpu.segments.get()).load() };
+        unsafe { (*cpu.segments.get()).load(exception_stacks) };
         // Loading the segment registers clears the GS base, so this comes after.
         GsBase::write(VirtAddr::from_ptr(cpu));
         Ok(cpu)

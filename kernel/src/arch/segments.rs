@@ -4,7 +4,7 @@
 //! pushed onto the interrupted stack. Interrupts use the running task's own save area as that "stack"
 //! (see [`super::traps`]); exceptions have one stack each.
 
-use crate::memory::{OutOfMemory, Stack};
+use crate::memory::Stack;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::load_tss;
@@ -31,24 +31,24 @@ pub enum Ist {
 pub struct Segments {
     gdt: GlobalDescriptorTable,
     tss: TaskStateSegment,
-    stacks: [Stack; 4],
 }
 
 impl Segments {
-    /// Tables with fresh exception stacks, each above a guard page.
-    pub fn new() -> Result<Self, OutOfMemory> {
-        let stacks = [Stack::new()?, Stack::new()?, Stack::new()?, Stack::new()?];
-        Ok(Self { gdt: GlobalDescriptorTable::new(), tss: TaskStateSegment::new(), stacks })
+    /// Empty tables.
+    pub const fn new() -> Self {
+        Self { gdt: GlobalDescriptorTable::new(), tss: TaskStateSegment::new() }
     }
 
-    /// Loads them on this CPU.
+    /// Fills them, with these stacks for the exceptions, and loads them on this CPU. Once.
     ///
     /// # Safety
     /// `self` lives for ever at this address, and belongs to the CPU that runs this.
-    pub unsafe fn load(&'static mut self) {
-        for (ist, stack) in (Ist::DoubleFault as usize..).zip(&self.stacks) {
+    pub unsafe fn load(&'static mut self, stacks: [Stack; 4]) {
+        for (ist, stack) in (Ist::DoubleFault as usize..).zip(&stacks) {
             self.tss.interrupt_stack_table[ist] = VirtAddr::new(stack.top());
         }
+        // They belong to the CPU for ever.
+        core::mem::forget(stacks);
         let code: SegmentSelector = self.gdt.append(Descriptor::kernel_code_segment());
         let data = self.gdt.append(Descriptor::kernel_data_segment());
         // SAFETY: the TSS lives as long as the GDT, for ever.

@@ -346,19 +346,19 @@ fn choose_and_end(order: usize) -> Choice {
         return Choice::Nobody;
     }
     let _freeing = Freeing::begin();
-    let total = frames::stats().total_bytes();
     let all = tasks::all();
     let candidates = all.iter().filter(|task| !task.is_killed()).map(|task| candidate(task));
-    let chosen = oom::pick(candidates, total);
+    let chosen = oom::pick(candidates);
     let Some(victim) = chosen.and_then(|one| all.iter().find(|task| u64::from(task.id) == one.id)) else {
         return Choice::Nobody;
     };
     count_oom();
     KILLS.fetch_add(1, Ordering::Relaxed);
+    let stats = frames::stats();
     log::warn!(
         "MM: out of memory for order {order}: {} of {} KiB free; ending task {} \"{}\", which holds {} KiB",
-        frames::stats().free_bytes() >> 10,
-        total >> 10,
+        stats.free_bytes() >> 10,
+        stats.total_bytes() >> 10,
         victim.id,
         victim.name,
         victim.held_bytes() >> 10
@@ -393,5 +393,5 @@ fn ran_out(order: usize) {
 }
 
 fn candidate(task: &Task) -> Candidate {
-    Candidate { id: task.id.into(), bytes: task.held_bytes(), killable: task.killable, adjust: 0 }
+    Candidate { id: task.id.into(), bytes: task.held_bytes(), killable: task.killable }
 }

@@ -13,7 +13,8 @@ use mm::{Block, MigrateType};
 
 /// Bytes of a stack: `4 KiB << ORDER`.
 pub const STACK_SIZE: u64 = 4096 << ORDER;
-const ORDER: usize = 4;
+/// 64 KiB; twice that for code that isn't optimised, which moves what it builds several times.
+const ORDER: usize = if cfg!(debug_assertions) { 5 } else { 4 };
 /// Distance of two stacks: the lower half of each slot is the guard.
 const SLOT: u64 = 2 * STACK_SIZE;
 /// Where the slots end; an address above is no stack.

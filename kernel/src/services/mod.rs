@@ -13,6 +13,7 @@ mod insights;
 #[cfg(feature = "llm")]
 mod parallel;
 mod processor;
+mod ramdisk;
 mod sched_bench;
 pub mod scheduling;
 pub mod selftests;
@@ -33,7 +34,8 @@ pub fn start(boot: &BootInfo) {
     stress::init();
     #[cfg(feature = "llm")]
     report("model workers", parallel::start());
-    report("model", slm::start(boot));
+    ramdisk::hand_out(boot);
+    report("model", slm::start());
     #[cfg(feature = "ai-ops")]
     report("metrics", insights::start());
     #[cfg(feature = "ai-ops")]

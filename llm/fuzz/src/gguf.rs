@@ -76,7 +76,7 @@ struct Shape {
 
 impl Target for GgufTarget {
     fn seeds(&mut self) -> Vec<Vec<u8>> {
-        let mut random = Random(7);
+        let mut random = Random::new(7);
         let kinds = GgmlType::ALL.iter().map(|&kind| Shape {
             width: (kind.block_size() as u64).max(32),
             kind,
@@ -125,7 +125,7 @@ impl Target for GgufTarget {
                 (0..TOKENS as u32 + 2).for_each(|id| tokenizer.decode(id, &mut text));
             }
         }
-        let mut draw = Random(fingerprint(input));
+        let mut draw = Random::new(fingerprint(input));
         let pool = if draw.one_in(8) { draw.below(POOL) } else { POOL };
         let options = LoadOptions {
             context: if draw.one_in(2) { Some(8) } else { None },
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_model_of_each_type_of_matrix_comes_to_its_end() {
         let mut target = GgufTarget::new();
-        let mut random = Random(3);
+        let mut random = Random::new(3);
         use GgmlType::*;
         for kind in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K] {
             let width = (kind.block_size() as u64).max(32);

@@ -3,7 +3,7 @@
 use super::byte_vocabulary;
 use llm::gguf::{GgmlType, write::GgufWriter};
 use llm::quant::{self, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, float};
-use llm::sample::SplitMix64;
+use llm::random::SplitMix64;
 use std::collections::HashMap;
 
 /// Width of the residual stream.

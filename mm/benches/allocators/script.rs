@@ -23,7 +23,7 @@ pub struct Script {
     pub slots: usize,
 }
 
-/// SplitMix64.
+/// SplitMix64, as in `llm::random`, which this crate must not know.
 pub struct Random(pub u64);
 
 impl Random {

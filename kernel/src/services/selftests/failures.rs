@@ -54,7 +54,8 @@ const STEPS: [(&str, Step); 6] = [
 ];
 
 /// Runs a workload again and again; in round `n` its `n`th page allocation fails (and the next ones), until `n` is more
-/// than it makes. Each step succeeds or reports an error, and all memory comes back. Then page tables for new addresses, and the heap's reserve.
+/// than it makes. Each step succeeds or reports an error, and all memory comes back. Then page tables for new addresses, and the
+/// heap's reserve.
 pub fn failures() -> Outcome {
     let mut workload = Workload::default();
     // What comes once and stays: page tables for the addresses that are used again and again.

@@ -83,9 +83,9 @@ impl Witnesses {
     fn start(cpu: usize) -> Result<Self, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Arc::new([const { AtomicU64::new(0) }; WITNESSES]);
-        let mut threads = Vec::new();
+        let mut witnesses = Self { stop, rounds, threads: Vec::new() };
         for number in 0..WITNESSES {
-            let (stop, rounds) = (stop.clone(), rounds.clone());
+            let (stop, rounds) = (witnesses.stop.clone(), witnesses.rounds.clone());
             let thread = tasks::spawn("witness", Options::on_cpu(cpu), move || {
                 while !stop.load(Ordering::Relaxed) {
                     rounds[number].fetch_add(1, Ordering::Relaxed);
@@ -97,9 +97,10 @@ impl Witnesses {
                     }
                 }
             });
-            threads.push(thread.map_err(|error| error.to_string())?);
+            // When one cannot be started, dropping the witnesses stops the others.
+            witnesses.threads.push(thread.map_err(|error| error.to_string())?);
         }
-        Ok(Self { stop, rounds, threads })
+        Ok(witnesses)
     }
 
     fn rounds(&self) -> [u64; WITNESSES] {

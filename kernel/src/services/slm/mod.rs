@@ -11,12 +11,12 @@ mod prefixes;
 mod rules;
 mod source;
 
-use crate::services::sched_bench;
+pub use source::set_ramdisk;
+
 use crate::sync::IrqMutex;
 use crate::tasks::SpawnError;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bootloader_api::BootInfo;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shell::Flow;
 use shell::slm::{
@@ -49,15 +49,7 @@ static NEURAL_QUERIES: AtomicU64 = AtomicU64::new(0);
 static RULES_QUERIES: AtomicU64 = AtomicU64::new(0);
 
 /// Finds the model of this boot and loads it; every outcome is logged, and none keeps the boot from going on.
-pub fn start(boot: &BootInfo) -> Result<(), SpawnError> {
-    if let Some(address) = boot.ramdisk_addr.into_option() {
-        // SAFETY: the boot code reserved the ramdisk in the memory map and gives its direct-map address.
-        let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, boot.ramdisk_len as usize) };
-        match sched_bench::is_trace(bytes) {
-            true => sched_bench::set_given(bytes),
-            false => source::set_ramdisk(bytes),
-        }
-    }
+pub fn start() -> Result<(), SpawnError> {
     let Some(source) = source::find() else {
         set_absent("built without a model, and none was passed as ramdisk");
         log::info!("SLM: no model; using the rule engine");

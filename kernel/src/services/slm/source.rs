@@ -17,7 +17,7 @@ pub struct Source {
     pub name: &'static str,
 }
 
-/// Keeps what the boot loader left as ramdisk.
+/// Keeps the model that the boot loader passed as ramdisk.
 pub fn set_ramdisk(bytes: &'static [u8]) {
     RAMDISK.init_once(|| bytes);
 }

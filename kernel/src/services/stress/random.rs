@@ -1,26 +1,20 @@
-//! SplitMix64 (Steele, Lea and Flood, 2014): the choices of a workload, the same for the same seed.
+//! The choices of a workload: the same for the same seed.
+
+use llm::random::SplitMix64;
 
 /// A sequence of random numbers.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(SplitMix64);
 
 impl Random {
     /// The sequence of this seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(SplitMix64::new(seed))
     }
 
     /// Evenly between `low` and `high`.
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        low + (high - low) * self.0.next_f64()
     }
 
     /// Between `low` and `high`, as many below as above their geometric mean.
@@ -35,7 +29,7 @@ impl Random {
 
     /// One of `0..n`; 0 when there is none.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n.max(1) as u64) as usize
+        (self.0.next_u64() % n.max(1) as u64) as usize
     }
 
     /// How many events of this mean happen (the mean, rounded at random).

@@ -10,20 +10,19 @@
 //! - Network buffers of orders 0 to 3 are wanted [`BUFFERS_PER_SLICE`] times a slice and held for [`BUFFER_SLICES`]. Such a
 //!   request cannot wait: it fails at the min mark, and wakes the reclaim and the compaction thread. It is then made again for a
 //!   single page, as network stacks do.
-//! - While growth is held back, requests of the workload that may wait are paced ([`Hold`], the kernel's rule);
+//! - While growth is held back, requests of the workload that may wait are paced ([`Pace`], as in the kernel);
 //!   those that cannot wait, the network's among them, never are. To be held is no stall: nothing looks for memory.
 //!
 //! The machine has crashed ("OOM") when a request that may wait finds nothing although everything reclaimable is gone and
 //! compaction does not help (a task would be killed), or when [`LAST_REFUSAL`] requests in a row for single pages that
 //! could not wait have failed (the machine no longer answers).
 
-use super::hold::Hold;
 use super::random::Random;
-use ai_insights::crash_predictor::{Action, Sample};
+use ai_insights::crash_predictor::{Action, HOLD_NS, Sample};
 use mm::compact::{Compactor, Goal, Mover, Pinned, Progress};
 use mm::fragmentation::extfrag_index;
 use mm::reclaim::{Registry, Shrinker};
-use mm::{Block, FRAME_SIZE, MigrateType, Pressure, Reserve, Zones};
+use mm::{Block, FRAME_SIZE, MigrateType, Pace, Pressure, Reserve, Zones};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -151,7 +150,8 @@ pub struct Machine<'m> {
     background: bool,
     wanted: u64,
     compacting: Option<Compactor>,
-    hold: Option<Hold>,
+    /// Growth is held back.
+    pace: Option<Pace>,
     /// Something had to wait for its pace in this slice.
     held: bool,
     held_slices: u64,
@@ -185,7 +185,7 @@ impl<'m> Machine<'m> {
             background: false,
             wanted: 0,
             compacting: None,
-            hold: None,
+            pace: None,
             held: false,
             held_slices: 0,
         }
@@ -216,14 +216,14 @@ impl<'m> Machine<'m> {
         if self.stalled >= SLICE_NS && may_wait {
             return Take::Later;
         }
-        if may_wait && self.hold.as_ref().is_some_and(|hold| !hold.allows()) {
+        if may_wait && self.pace.is_some_and(|pace| !pace.allows()) {
             self.held = true;
             return Take::Later;
         }
         loop {
             if let Ok(block) = self.zones.alloc(order, kind, Reserve::None) {
-                if let Some(hold) = self.hold.as_mut().filter(|_| may_wait) {
-                    hold.taken(1 << order);
+                if let Some(pace) = self.pace.as_mut().filter(|_| may_wait) {
+                    pace.take(1 << order);
                 }
                 if order == 0 && !may_wait {
                     self.refused = 0;
@@ -279,7 +279,11 @@ impl<'m> Machine<'m> {
     pub fn begin_slice(&mut self) {
         self.device = RECLAIM_PER_SLICE;
         let available = self.available();
-        self.hold = self.hold.take().and_then(|hold| hold.next(self.now_ns, available));
+        if let Some(pace) = &mut self.pace {
+            // What becomes due in this slice may be taken from its beginning.
+            pace.look(self.now_ns, SLICE_NS, available);
+        }
+        self.pace = self.pace.filter(|pace| !pace.is_over(self.now_ns));
         match self.zones.pressure() {
             Pressure::None if self.zones.shortage() == 0 => self.background = false,
             Pressure::None => {}
@@ -329,21 +333,21 @@ impl<'m> Machine<'m> {
             Action::Reclaim { pages } => self.wanted = self.wanted.max(pages),
             Action::Compact if self.compacting.is_some() => {}
             Action::Compact => self.compacting = Some(Compactor::new(&self.zones, Goal::Everything)),
-            Action::HoldBack => match &mut self.hold {
-                Some(hold) => hold.renew(self.now_ns, available, self.total),
-                None => self.hold = Some(Hold::begin(self.now_ns, available, self.total)),
+            Action::HoldBack => match &mut self.pace {
+                Some(pace) if pace.is_tight(self.now_ns) => pace.renew(self.now_ns, HOLD_NS),
+                pace => *pace = Some(Pace::begin(self.now_ns, HOLD_NS, available, self.total)),
             },
         }
     }
 
     /// Ends a hold at once, as the kernel does when the guard's control ends.
     pub fn release(&mut self) {
-        self.hold = None;
+        self.pace = None;
     }
 
     /// Whether growth is held back and not let go yet.
     pub fn is_held(&self) -> bool {
-        self.hold.as_ref().is_some_and(|hold| hold.is_tight(self.now_ns))
+        self.pace.is_some_and(|pace| pace.is_tight(self.now_ns))
     }
 
     /// Slices in which the workload had to wait for its pace.

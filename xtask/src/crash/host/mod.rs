@@ -1,7 +1,6 @@
 //! Leg (a): the real `mm` code on the host, under an accelerated clock, with workloads of eight families.
 
 pub mod families;
-pub mod hold;
 pub mod machine;
 pub mod random;
 
