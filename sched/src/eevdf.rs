@@ -91,7 +91,11 @@ impl Eevdf {
     /// Moves `base` to V, rounded down, so that `excess` stays small.
     fn rebase(&mut self) {
         if self.weight > 0 {
-            let step = self.excess.div_euclid(self.weight);
+            // Nearly always both fit in 64 bits, where dividing is an instruction.
+            let step = match (i64::try_from(self.excess), i64::try_from(self.weight)) {
+                (Ok(excess), Ok(weight)) => i128::from(excess.div_euclid(weight)),
+                _ => self.excess.div_euclid(self.weight),
+            };
             self.base = self.base.saturating_add_signed(i64::try_from(step).unwrap_or(0));
             self.excess -= step * self.weight;
         }

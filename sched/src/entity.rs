@@ -196,6 +196,11 @@ impl Entity {
         self.origin = origin;
     }
 
+    /// Takes over from a later copy of it what a policy goes by: all but its class, its accounts and its state.
+    pub(crate) fn follow(&mut self, later: &Self) {
+        (self.nice, self.origin, self.burst) = (later.nice, later.origin, later.burst);
+    }
+
     /// Where its time went up to its last change of state (or [`account`](Self::account)).
     #[must_use]
     pub fn accounting(&self) -> Accounting {

@@ -55,6 +55,7 @@ mod entity;
 mod error;
 mod fair;
 mod fast;
+mod fixed;
 pub mod fluid;
 pub mod guard;
 pub mod history;

@@ -56,3 +56,43 @@ impl Ordered {
         self.tasks.iter().rev().map(|queued| queued.1)
     }
 }
+
+/// Queued tasks in the order in which they came: as [`Ordered`], for keys that grow. To add the newest one then moves nothing.
+pub(crate) struct Arrivals {
+    /// Ascending by (key, task).
+    tasks: Vec<(u64, TaskId)>,
+}
+
+impl Arrivals {
+    pub(crate) const fn new() -> Self {
+        Self { tasks: Vec::new() }
+    }
+
+    /// Makes room for `tasks` tasks in all; `task` is named in the error.
+    pub(crate) fn reserve(&mut self, tasks: usize, task: TaskId) -> Result<(), RegisterError> {
+        let more = tasks.saturating_sub(self.tasks.len());
+        self.tasks.try_reserve(more).map_err(|_| RegisterError::NoMemory { task })
+    }
+
+    /// Adds a task that is not queued.
+    pub(crate) fn insert(&mut self, key: u64, task: TaskId) {
+        if self.tasks.last().is_none_or(|last| *last < (key, task)) {
+            self.tasks.push((key, task));
+        } else if let Err(at) = self.tasks.binary_search(&(key, task)) {
+            self.tasks.insert(at, (key, task));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: u64, task: TaskId) -> bool {
+        let found = self.tasks.binary_search(&(key, task));
+        if let Ok(at) = found {
+            self.tasks.remove(at);
+        }
+        found.is_ok()
+    }
+
+    /// Who came first, and when.
+    pub(crate) fn first(&self) -> Option<(u64, TaskId)> {
+        self.tasks.first().copied()
+    }
+}

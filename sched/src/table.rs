@@ -14,7 +14,8 @@ impl<T> Table<T> {
         Self { rows: Vec::new() }
     }
 
-    fn position(&self, task: TaskId) -> Result<usize, usize> {
+    /// Where the record is, until one comes or goes.
+    pub(crate) fn position(&self, task: TaskId) -> Result<usize, usize> {
         self.rows.binary_search_by_key(&task, |row| row.0)
     }
 
@@ -40,6 +41,16 @@ impl<T> Table<T> {
 
     pub(crate) fn get_mut(&mut self, task: TaskId) -> Option<&mut T> {
         self.position(task).ok().map(|at| &mut self.rows[at].1)
+    }
+
+    /// The record at a position.
+    pub(crate) fn at_mut(&mut self, position: usize) -> Option<&mut T> {
+        self.rows.get_mut(position).map(|row| &mut row.1)
+    }
+
+    /// The record at a position, and whose it is.
+    pub(crate) fn at(&self, position: usize) -> Option<(TaskId, &T)> {
+        self.rows.get(position).map(|row| (row.0, &row.1))
     }
 
     pub(crate) fn len(&self) -> usize {

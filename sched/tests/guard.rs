@@ -132,6 +132,12 @@ impl Candidate for Rogue {
         // What the workload declared is true: so the guard has every reason to let it act.
         self.sizes.iter().find(|(known, _)| *known == task).map(|(_, size)| *size)
     }
+    type Lesson = ();
+    fn lesson(&mut self) -> Option<()> {
+        None
+    }
+    fn learn((): &mut ()) {}
+    fn learned(&mut self, (): &()) {}
     fn healthy(&self) -> bool {
         self.vice != Vice::NotFinite || self.calls < 5
     }

@@ -33,8 +33,8 @@ impl<C: Candidate> Guard<C> {
         let Self { fluid, records, candidate_score, classic_score, .. } = self;
         let neglected = |id: BurstId| {
             records.iter().any(|(_, record)| {
-                let expected = record.expected.unwrap_or(SLICE as f32);
-                record.active && record.ideal == id && (record.attained as f32) < expected / 2.0
+                let expected = record.expected.unwrap_or(SLICE);
+                record.active && record.ideal == id && record.attained < expected / 2
             })
         };
         let mut found = 0;

@@ -12,7 +12,7 @@ use sched::transformer::Transformer;
 use sched::{Class, Enqueue, Entity, Nice, Policy};
 use shell::{FairPolicy, LearnedMode};
 
-/// How often it looks. It does one step on each CPU then, which keeps that CPU's queue locked: for 4 µs natively, for 0.3 ms under emulation.
+/// How often it looks. It does one step on each CPU then.
 const PERIOD_NANOS: u64 = 10_000_000;
 /// Seconds whose switches are remembered.
 const SECONDS: usize = 60;
