@@ -54,6 +54,20 @@ impl Record {
     }
 }
 
+/// `a / b`. Nearly always both fit in 64 bits, where dividing is an instruction.
+fn divided(a: i128, b: i128) -> i128 {
+    match (i64::try_from(a), i64::try_from(b)) {
+        (Ok(a), Ok(b)) if b > 0 => i128::from(a / b),
+        _ => a / b,
+    }
+}
+
+/// `a / b` rounded down, for a positive `b`.
+fn floor_divided(a: i128, b: i128) -> i128 {
+    let towards_0 = divided(a, b);
+    if towards_0 * b > a { towards_0 - 1 } else { towards_0 }
+}
+
 /// The policy; see the head of `eevdf.rs`.
 pub struct Eevdf {
     records: Table<Record>,
@@ -91,11 +105,7 @@ impl Eevdf {
     /// Moves `base` to V, rounded down, so that `excess` stays small.
     fn rebase(&mut self) {
         if self.weight > 0 {
-            // Nearly always both fit in 64 bits, where dividing is an instruction.
-            let step = match (i64::try_from(self.excess), i64::try_from(self.weight)) {
-                (Ok(excess), Ok(weight)) => i128::from(excess.div_euclid(weight)),
-                _ => self.excess.div_euclid(self.weight),
-            };
+            let step = floor_divided(self.excess, self.weight);
             self.base = self.base.saturating_add_signed(i64::try_from(step).unwrap_or(0));
             self.excess -= step * self.weight;
         }
@@ -182,7 +192,7 @@ impl Policy for Eevdf {
                 if let (Place::Away { lag }, false) = (record.place, why == Enqueue::New) { lag } else { 0 };
             // Coming back with a lag moves V itself; so much more is needed that the lag is as it was once it is there.
             let lag =
-                if competing > 0 { i128::from(lag) * (competing + record.weight()) / competing } else { 0 };
+                if competing > 0 { divided(i128::from(lag) * (competing + record.weight()), competing) } else { 0 };
             record.virtual_time = base.saturating_sub_signed(i64::try_from(lag).unwrap_or(0));
             record.deadline = record.virtual_time.saturating_add(record.scaled(SLICE));
         }

@@ -167,7 +167,7 @@ impl Fluid {
             self.now += needed;
             self.virtual_time = tag.max(self.virtual_time);
             self.rest = 0;
-            self.order.remove(tag, id);
+            self.order.pop();
             let Some(&mut first) = self.get(id) else { continue };
             if let Some(ended) = first.ended {
                 self.forget(id);

@@ -42,6 +42,11 @@ impl Ordered {
         found.is_ok()
     }
 
+    /// Takes the first task out.
+    pub(crate) fn pop(&mut self) -> Option<(u64, TaskId)> {
+        self.tasks.pop()
+    }
+
     /// Smallest key and its task.
     pub(crate) fn first(&self) -> Option<(u64, TaskId)> {
         self.tasks.last().copied()

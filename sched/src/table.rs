@@ -1,22 +1,35 @@
 //! Records by task id: a sorted array, so that a look-up needs no memory and no hashing.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use crate::{RegisterError, TaskId};
+
+/// Ids whose rows are remembered, by their lowest bits.
+const HINTS: usize = 64;
 
 pub(crate) struct Table<T> {
     /// Sorted by id, each id once.
     rows: Vec<(TaskId, T)>,
+    /// Where ids were found last. Whether they still are there is looked at each time.
+    hints: [Cell<u16>; HINTS],
 }
 
 impl<T> Table<T> {
     pub(crate) const fn new() -> Self {
-        Self { rows: Vec::new() }
+        Self { rows: Vec::new(), hints: [const { Cell::new(0) }; HINTS] }
     }
 
     /// Where the record is, until one comes or goes.
     pub(crate) fn position(&self, task: TaskId) -> Result<usize, usize> {
-        self.rows.binary_search_by_key(&task, |row| row.0)
+        let hint = &self.hints[task as usize % HINTS];
+        let at = usize::from(hint.get());
+        if self.rows.get(at).is_some_and(|row| row.0 == task) {
+            return Ok(at);
+        }
+        let found = self.rows.binary_search_by_key(&task, |row| row.0)?;
+        hint.set(found as u16);
+        Ok(found)
     }
 
     /// Adds a record. The only call here that allocates.

@@ -105,11 +105,11 @@ pub fn maintain(cpu: usize) {
     let mut lesson = with_ruling(cpu, Guard::lesson).flatten();
     if let Some(lesson) = &mut lesson {
         Breakable::learn(lesson);
+        with_ruling(cpu, |guard| guard.learned(lesson));
     }
-    with_ruling(cpu, |guard| {
-        lesson.iter().for_each(|lesson| guard.learned(lesson));
-        guard.inspect();
-    });
+    let pairs = with_ruling(cpu, |guard| guard.pairs()).flatten();
+    let foresight = pairs.and_then(|pairs| pairs.foresight());
+    with_ruling(cpu, |guard| guard.inspect(foresight));
 }
 
 /// Runs `act` on a CPU's learned policy under its queue's lock, if that policy rules there.

@@ -23,7 +23,7 @@ mod score;
 pub use candidate::Candidate;
 pub use contain::{Contain, Ending, Trusting};
 pub use report::{Counts, Reason, Rule, SwitchOver};
-pub use score::{Foresight, Ratio, WINDOW};
+pub use score::{Foresight, Pairs, Ratio, WINDOW};
 
 use alloc::boxed::Box;
 use core::cell::Cell;
@@ -32,7 +32,7 @@ use crate::fluid::{BurstId, Fluid};
 use crate::ordered::Arrivals;
 use crate::table::Table;
 use crate::{Eevdf, Enqueue, Entity, Latency, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId};
-use score::{Pairs, Score};
+use score::Score;
 
 /// What a call of the candidate may take on the way to a switch: 50 µs.
 pub const BUDGET: Nanos = 50_000;
@@ -530,7 +530,8 @@ impl<C: Candidate> Policy for Guard<C> {
             C::learn(&mut lesson);
             self.learned(&lesson);
         }
-        self.inspect();
+        let foresight = self.pairs().and_then(|pairs| pairs.foresight());
+        self.inspect(foresight);
         worked
     }
 
@@ -559,8 +560,9 @@ impl<C: Candidate> Guard<C> {
         self.ask(|candidate| candidate.learned(lesson));
     }
 
-    /// Whether the candidate is sound, and whether it may act, or go on. Every few decisions, in a thread, under the queue's lock.
-    pub fn inspect(&mut self) {
+    /// Whether the candidate is sound, and whether it may act, or go on. Every few decisions, in a thread, under the queue's lock; `foresight`
+    /// is that of [`pairs`](Self::pairs), if there were any.
+    pub fn inspect(&mut self, foresight: Option<Foresight>) {
         if self.ask(|candidate| candidate.healthy()) == Some(false) {
             self.ask(|candidate| candidate.restart());
             if self.rule == Rule::Acting {
@@ -569,7 +571,7 @@ impl<C: Candidate> Guard<C> {
                 self.remember(Reason::NotFinite);
             }
         }
-        self.review();
+        self.review(foresight);
     }
 
     /// A task was picked, by whomever: the candidate hears of it.

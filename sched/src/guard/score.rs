@@ -12,7 +12,7 @@ const FADE: f32 = 0.9;
 /// The tail of a window is its third longest response time: about the 96th percentile.
 const TAIL: usize = 2;
 /// With fewer bursts, nothing is said of how well sizes are foretold.
-const FEWEST_PAIRS: usize = 8;
+pub(super) const FEWEST_PAIRS: usize = 8;
 const PAIRS_TO_JUDGE: usize = 32;
 
 /// Response times relative to ideal sharing; 1 is as good, 0.5 twice as good.
@@ -103,8 +103,8 @@ pub struct Foresight {
 }
 
 /// The last bursts: what was expected of them, and what they took.
-#[derive(Debug, Clone)]
-pub(super) struct Pairs {
+#[derive(Debug, Clone, Copy)]
+pub struct Pairs {
     /// In units of 256 ns.
     pairs: [(u32, u32); WINDOW],
     count: usize,
@@ -130,15 +130,15 @@ impl Pairs {
     }
 
     /// After every full window: takes it into the average.
-    pub(super) fn close(&mut self) {
-        if let Some(foresight) = self.foresight() {
-            self.windows += 1;
-            let step = (1.0 / self.windows as f32).max(0.25);
-            self.average += step * (foresight.concordance - self.average);
-        }
+    pub(super) fn close(&mut self, foresight: Foresight) {
+        self.windows += 1;
+        let step = (1.0 / self.windows as f32).max(0.25);
+        self.average += step * (foresight.concordance - self.average);
     }
 
-    pub(super) fn foresight(&self) -> Option<Foresight> {
+    /// How well these were foretold; `None` of fewer than 8. Compares each with each: not under a lock.
+    #[must_use]
+    pub fn foresight(&self) -> Option<Foresight> {
         let pairs = &self.pairs[..self.count.min(WINDOW)];
         // `right` counts twice, for expecting the same of both is a guess.
         let (mut different, mut right) = (0_u32, 0_u32);
@@ -160,16 +160,14 @@ impl Pairs {
 
     /// What speaks for trying an order by expected sizes, if anything does: the order is foretold clearly better than by guessing, or
     /// all sizes are so much the same that one after the other beats all at once in any order.
-    pub(super) fn promising(&self) -> Option<Foresight> {
-        let now = self.foresight()?;
+    pub(super) fn promising(&self, now: Foresight) -> Option<Foresight> {
         let clearly = self.count >= PAIRS_TO_JUDGE && now.concordance >= 0.7;
         let steadily = self.windows >= 3 && self.average >= 0.6 && now.concordance >= 0.6;
         (now.different < 0.1 || clearly || steadily).then_some(now)
     }
 
     /// What speaks against going on: the order is guessed.
-    pub(super) fn hopeless(&self) -> Option<Foresight> {
-        let now = self.foresight()?;
+    pub(super) fn hopeless(&self, now: Foresight) -> Option<Foresight> {
         let guessed = self.windows >= 3 && self.average < 0.55 && now.concordance < 0.55;
         (guessed && now.different >= 0.1).then_some(now)
     }

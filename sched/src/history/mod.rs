@@ -169,7 +169,7 @@ impl History {
     }
 
     fn ring(&self, sign: u64) -> Option<&Ring> {
-        self.rings[Self::set(sign)].iter().find(|ring| ring.sign == sign && sign != 0)
+        if sign == 0 { None } else { self.rings[Self::set(sign)].iter().find(|ring| ring.sign == sign) }
     }
 
     /// What to expect of a burst with these signs.

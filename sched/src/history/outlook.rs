@@ -93,23 +93,24 @@ impl Outlook {
         let passed = u32::try_from(attained / GRAIN).unwrap_or(u32::MAX);
         let done = self.sizes().iter().take_while(|&&size| size <= passed).count();
         let left = &self.sizes()[done..];
-        let beyond = (longest.unwrap_or(UNKNOWN) * BEYOND).max(2 * attained);
-        let more = |size: Nanos| size.saturating_sub(attained).max(1);
+        let beyond = (longest.unwrap_or(UNKNOWN) * BEYOND).max(2 * attained + 1);
         // Run until the k-th size: k of those left complete, the others have each taken that long.
-        let all = left.len() as u64 + 1;
-        let mut sum = 0;
+        let mut others = left.len() as u64 + 1;
+        let (mut sum, mut count) = (0, 0);
         // The least effort so far, as a fraction.
-        let (mut least, mut of, mut stretch) = (u64::MAX, 0, 1);
-        for (count, size) in (1..).zip(left.iter().map(|&size| Nanos::from(size) * GRAIN).chain([beyond])) {
-            let more = more(size);
-            sum += more;
-            let effort = sum + (all - count) * more;
-            if of == 0 || effort * of < least * count {
+        let (mut least, mut of, mut stretch) = (u64::MAX >> 8, 1, 1);
+        let mut until = |more: Nanos| {
+            (sum, count, others) = (sum + more, count + 1, others - 1);
+            let effort = sum + others * more;
+            if effort * of < least * count {
                 (least, of, stretch) = (effort, count, more);
             }
-        }
+        };
+        // All of them are longer than what has passed.
+        left.iter().for_each(|&size| until(Nanos::from(size) * GRAIN - attained));
+        until(beyond - attained);
         let middle = left.get(left.len() / 2).map_or(beyond, |&size| Nanos::from(size) * GRAIN);
-        Prospect { effort: least / of.max(1), stretch, remaining: more(middle) }
+        Prospect { effort: least / of, stretch, remaining: middle - attained }
     }
 }
 

@@ -93,7 +93,7 @@ impl Decision {
 
     /// The burst of the task at `at` has ended, if that is the one meant.
     fn ended(&mut self, at: usize, task: TaskId, burst: u32, size: Nanos) {
-        let Some(seen) = self.seen[..self.tasks].get_mut(at) else { return };
+        let Some(seen) = self.seen.get_mut(at).filter(|_| at < self.tasks) else { return };
         if seen.task == task && seen.burst == burst && seen.left.is_none() {
             seen.left = Some(size.saturating_sub(seen.attained));
             self.known += 1;
@@ -101,26 +101,40 @@ impl Decision {
     }
 }
 
-/// Where a task is in each of the decisions that wait, as far as it is in them.
-pub(super) type Places = [u8; WAITING];
+/// In which of the decisions that wait a task's burst was seen, and where.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Places {
+    /// A bit for each; also for those that have been replaced since.
+    seen: u16,
+    at: [u8; WAITING],
+}
+
+impl Places {
+    /// It was seen in decision `number`, as the task at `at`.
+    pub(super) fn add(&mut self, number: usize, at: u8) {
+        self.seen |= 1 << number;
+        self.at[number] = at;
+    }
+}
 
 /// The decisions that wait.
 pub(super) struct Decisions {
-    waiting: Box<[Box<Decision>]>,
-    next: usize,
-    /// The one to learn from next, and whether there is one.
-    lesson: Box<Decision>,
+    all: Box<[Decision]>,
+    /// Which of them wait, and which is to be learned from next, if `ready` says that there is one.
+    waiting: [usize; WAITING],
+    lesson: usize,
     ready: bool,
+    next: usize,
 }
 
 impl Decisions {
     /// None; `None` when there is no memory for them.
     pub(super) fn new() -> Option<Self> {
-        let mut waiting = Vec::new();
-        waiting.try_reserve_exact(WAITING).ok()?;
-        waiting.extend((0..WAITING).map(|_| Box::new(Decision::NONE)));
-        let lesson = Box::new(Decision::NONE);
-        Some(Self { waiting: waiting.into_boxed_slice(), next: 0, lesson, ready: false })
+        let mut all = Vec::new();
+        all.try_reserve_exact(WAITING + 1).ok()?;
+        all.resize(WAITING + 1, Decision::NONE);
+        let waiting = core::array::from_fn(|number| number);
+        Some(Self { all: all.into_boxed_slice(), waiting, lesson: WAITING, ready: false, next: 0 })
     }
 
     /// A decision is being made: where to note it, and the number of that place. The one that had waited there for longest is learned from,
@@ -128,30 +142,34 @@ impl Decisions {
     pub(super) fn add(&mut self) -> (&mut Decision, usize) {
         let at = self.next;
         self.next = (self.next + 1) % WAITING;
-        let slot = &mut self.waiting[at];
-        if slot.known >= 2 {
-            core::mem::swap(slot, &mut self.lesson);
+        if self.all[self.waiting[at]].known >= 2 {
+            core::mem::swap(&mut self.waiting[at], &mut self.lesson);
             self.ready = true;
         }
-        slot.begin();
-        (slot, at)
+        let decision = &mut self.all[self.waiting[at]];
+        decision.begin();
+        (decision, at)
     }
 
     /// A burst has ended, after `size`, of a task that is at `places` in the decisions.
     pub(super) fn ended(&mut self, task: TaskId, burst: u32, size: Nanos, places: &Places) {
-        for (decision, &at) in self.waiting.iter_mut().zip(places) {
-            decision.ended(usize::from(at), task, burst, size);
+        let mut left = places.seen;
+        while left != 0 {
+            let number = left.trailing_zeros() as usize % WAITING;
+            left &= left - 1;
+            self.all[self.waiting[number]].ended(usize::from(places.at[number]), task, burst, size);
         }
     }
 
     /// A decision to learn from: one that waits no longer, or one all of whose tasks are done.
     pub(super) fn lesson(&mut self) -> Option<Decision> {
         if core::mem::take(&mut self.ready) {
-            return Some(*self.lesson);
+            return Some(self.all[self.lesson]);
         }
-        let complete = self.waiting.iter_mut().find(|decision| decision.tasks > 0 && decision.known == decision.tasks)?;
-        let lesson = **complete;
-        complete.begin();
+        let complete = |decision: &Decision| decision.tasks > 0 && decision.known == decision.tasks;
+        let &at = self.waiting.iter().find(|&&at| complete(&self.all[at]))?;
+        let lesson = self.all[at];
+        self.all[at].begin();
         Some(lesson)
     }
 }

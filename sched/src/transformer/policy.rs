@@ -1,8 +1,6 @@
 //! The policy around the network.
 
-use alloc::boxed::Box;
-
-use super::decisions::{Decisions, Places, Seen, WAITING};
+use super::decisions::{Decisions, Places, Seen};
 use super::lesson::Lesson;
 use super::network::{TOKENS, Weights};
 use super::quick::{POINT, Quick, Token};
@@ -145,7 +143,7 @@ pub struct Transformer {
     fluid: Fluid,
     weights: Weights,
     /// The same, as a decision reads them; and whether all of them are finite.
-    quick: Box<Quick>,
+    quick: Quick,
     finite: bool,
     /// Counts exchanges of the weights that were not learned.
     exchanged: u32,
@@ -174,7 +172,7 @@ impl Transformer {
             now: 0,
             history: History::new()?,
             fluid: Fluid::new()?,
-            quick: Box::new(Quick::new(&Weights::untrained())),
+            quick: Quick::new(&Weights::untrained()),
             weights: Weights::untrained(),
             finite: true,
             exchanged: 0,
@@ -209,7 +207,7 @@ impl Transformer {
     }
 
     fn exchange(&mut self, weights: Weights) {
-        *self.quick = Quick::new(&weights);
+        self.quick = Quick::new(&weights);
         self.finite = weights.finite();
         self.weights = weights;
         self.exchanged = self.exchanged.wrapping_add(1);
@@ -258,7 +256,7 @@ impl Transformer {
     pub fn learned(&mut self, lesson: &Lesson) {
         if let Some((weights, quick, finite, loss)) = lesson.outcome(self.exchanged) {
             self.weights.clone_from(weights);
-            *self.quick = *quick;
+            self.quick = *quick;
             self.finite = finite;
             self.steps += 1;
             self.loss += (loss - self.loss) * 0.02;
@@ -287,7 +285,7 @@ impl Transformer {
         }
         self.mean_log2 += (seen - self.mean_log2) / ALL_AVERAGED;
         self.mean = exp2(self.mean_log2);
-        self.decisions.ended(task, record.burst, size, &record.places);
+        self.decisions.ended(task, record.burst, size, &core::mem::take(&mut record.places));
         self.history.learn(&record.signs, size);
         self.fluid.advance(now, &mut |_| {});
         self.fluid.end(record.ideal, size - record.brought);
@@ -339,7 +337,7 @@ impl Transformer {
         for (place, (&at, token)) in (0..).zip(view.at.iter().zip(&view.tokens)).take(view.tasks) {
             let Some((task, _)) = self.records.at(at) else { return };
             let Some(record) = self.records.at_mut(at) else { return };
-            record.places[number] = place;
+            record.places.add(number, place);
             let seen = Seen {
                 task,
                 burst: record.burst,
@@ -433,7 +431,7 @@ impl Policy for Transformer {
             blocked: now,
             began: now,
             sleep_share: 0,
-            places: [0; WAITING],
+            places: Places::default(),
         };
         self.records.insert(task, record)
     }

@@ -238,7 +238,10 @@ fn play(mut policy: Box<dyn Policy>) -> Result<[String; 5], String> {
                 steps.push(timed(&mut || Transformer::learn(lesson)));
                 lessons.push(taking + timed(&mut || guard.learned(lesson)));
             }
-            reviews.push(timed(&mut || guard.inspect()));
+            let mut pairs = None;
+            let copying = timed(&mut || pairs = guard.pairs());
+            let foresight = pairs.and_then(|pairs| pairs.foresight());
+            reviews.push(copying + timed(&mut || guard.inspect(foresight)));
         }
     }
     Ok([picks, wakes, lessons, reviews, steps].map(|mut samples| {
