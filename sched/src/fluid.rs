@@ -167,7 +167,7 @@ impl Fluid {
             self.now += needed;
             self.virtual_time = tag.max(self.virtual_time);
             self.rest = 0;
-            self.order.pop();
+            self.order.remove(tag, id);
             let Some(&mut first) = self.get(id) else { continue };
             if let Some(ended) = first.ended {
                 self.forget(id);

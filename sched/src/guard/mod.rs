@@ -29,9 +29,11 @@ use alloc::boxed::Box;
 use core::cell::Cell;
 
 use crate::fluid::{BurstId, Fluid};
-use crate::ordered::Arrivals;
+use crate::ordered::Ordered;
 use crate::table::Table;
-use crate::{Eevdf, Enqueue, Entity, Latency, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId};
+use crate::{
+    Eevdf, Enqueue, Entity, Latency, Luggage, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId,
+};
 use score::Score;
 
 /// What a call of the candidate may take on the way to a switch: 50 µs.
@@ -73,7 +75,7 @@ pub struct Guard<C: Candidate> {
     asked: Cell<Ending>,
     clock: fn() -> Nanos,
     records: Table<Record>,
-    waiting: Arrivals,
+    waiting: Ordered,
     running: Option<TaskId>,
     now: Nanos,
     /// Whether the candidate may act when that is promising.
@@ -114,7 +116,7 @@ impl<C: Candidate> Guard<C> {
             asked: Cell::new(Ending::Returned),
             clock,
             records: Table::new(),
-            waiting: Arrivals::new(),
+            waiting: Ordered::new(),
             running: None,
             now: 0,
             allowed: true,
@@ -433,6 +435,10 @@ impl<C: Candidate> Policy for Guard<C> {
         }
         self.tell(|candidate| candidate.unregister(task));
         self.classic.unregister(task)
+    }
+
+    fn luggage(&self, task: TaskId) -> Luggage {
+        self.classic.luggage(task)
     }
 
     fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError> {

@@ -131,8 +131,7 @@ mod tests {
     #[test]
     fn mice_among_elephants_are_tried_first() {
         // Half take 1 ms, half 1000 ms: worth trying for 1 ms, and then not before anything shorter.
-        let outlook =
-            Outlook::new((0..WINDOW).map(|i| if i % 2 == 0 { 1_024_000 } else { 1_000_000_000 }));
+        let outlook = Outlook::new((0..WINDOW).map(|i| if i % 2 == 0 { 1_024_000 } else { 1_000_000_000 }));
         let (start, later) = (outlook.prospect(0, &Tail::new()), outlook.prospect(1_100_000, &Tail::new()));
         assert!(start.effort < 2_200_000 && start.stretch == 1_024_000);
         assert!(later.effort > 900_000_000);

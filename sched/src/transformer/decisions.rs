@@ -41,15 +41,7 @@ pub(super) struct Decision {
 impl Decision {
     const NONE: Self = Self {
         tokens: [[0; 4]; TOKENS],
-        seen: [Seen {
-            task: 0,
-            burst: 0,
-            weight: 0,
-            attained: 0,
-            expected: 0,
-            owed: 0,
-            left: None,
-        }; TOKENS],
+        seen: [Seen { task: 0, burst: 0, weight: 0, attained: 0, expected: 0, owed: 0, left: None }; TOKENS],
         tasks: 0,
         known: 0,
     };
@@ -61,7 +53,8 @@ impl Decision {
 
     /// Another of its tasks.
     pub(super) fn add(&mut self, token: Token, seen: Seen) {
-        if let (Some(tokens), Some(place)) = (self.tokens.get_mut(self.tasks), self.seen.get_mut(self.tasks)) {
+        if let (Some(tokens), Some(place)) = (self.tokens.get_mut(self.tasks), self.seen.get_mut(self.tasks))
+        {
             (*tokens, *place) = (token, seen);
             self.tasks += 1;
         }

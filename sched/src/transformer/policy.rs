@@ -9,7 +9,7 @@ use crate::fixed::{ONE, as_ln, exp2, log2};
 use crate::fluid::{BurstId, Fluid};
 use crate::guard::Candidate;
 use crate::history::{History, Outlook, Prospect, Signs, signs};
-use crate::ordered::{Arrivals, Ordered};
+use crate::ordered::Ordered;
 use crate::table::Table;
 use crate::{Enqueue, Entity, Nanos, Origin, Pick, Policy, QueueError, RegisterError, TaskId};
 
@@ -135,7 +135,7 @@ pub struct Transformer {
     /// By effort over weight.
     queue: Ordered,
     /// By the time since when they wait.
-    waiting: Arrivals,
+    waiting: Ordered,
     running: Option<TaskId>,
     /// The latest time heard of.
     now: Nanos,
@@ -167,7 +167,7 @@ impl Transformer {
         Some(Self {
             records: Table::new(),
             queue: Ordered::new(),
-            waiting: Arrivals::new(),
+            waiting: Ordered::new(),
             running: None,
             now: 0,
             history: History::new()?,
@@ -471,14 +471,15 @@ impl Policy for Transformer {
         }
         if !record.active {
             record.active = true;
-            record.brought = if why == Enqueue::New { entity.burst() } else { 0 };
+            let here_first = matches!(why, Enqueue::New | Enqueue::Moved);
+            record.brought = if here_first { entity.burst() } else { 0 };
             record.attained = record.brought;
             record.burst = record.burst.wrapping_add(1);
             if record.known != entity.origin() || new || record.signs[0] == 0 {
                 record.known = entity.origin();
                 record.signs = signs(task, record.known);
             }
-            if why == Enqueue::New {
+            if here_first {
                 // A sign of its own is worth a ring only for who comes back.
                 record.signs[0] = 0;
             } else {
@@ -492,7 +493,7 @@ impl Policy for Transformer {
             record.persistence = self.history.last(&record.signs);
             self.fluid.advance(now, &mut |_| {});
             record.prospect = record.outlook.prospect(record.attained, self.history.tail());
-            let last = (why != Enqueue::New).then_some(record.ideal);
+            let last = (!here_first).then_some(record.ideal);
             let size = record.prospect.remaining;
             (record.ideal, record.origin) = self.fluid.begin(size, entity.weight(), last, false);
         } else {

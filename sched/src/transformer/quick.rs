@@ -125,7 +125,8 @@ impl Quick {
         let unit_point = hidden_point.saturating_sub(less);
         let (output, skip) = (weights.output.column(1), weights.skip.column(1));
         let skipped = (0..FEATURES).map(|g| skip[g].abs() * GREATEST[g]).sum::<f32>();
-        let answer = (0..HIDDEN).map(|h| output[h].abs() * unit(h)).sum::<f32>() + skipped + weights.bias[1].abs();
+        let answer =
+            (0..HIDDEN).map(|h| output[h].abs() * unit(h)).sum::<f32>() + skipped + weights.bias[1].abs();
         // Of the products with the hidden units; those with the token must have as many bits behind the point.
         let output_point = (room(output.amax(), 20) + unit_point)
             .saturating_sub(16)
@@ -134,9 +135,7 @@ impl Quick {
         let everywhere = |number: f32, point: u32| [fixed(number, point); LANES];
         let with_unit = (output_point + 16).saturating_sub(unit_point);
         Self {
-            score: core::array::from_fn(|f| {
-                core::array::from_fn(|g| everywhere(score[(g, f)], score_point))
-            }),
+            score: core::array::from_fn(|f| core::array::from_fn(|g| everywhere(score[(g, f)], score_point))),
             score_shift: (ATTENTION_POINT + 2 * less).saturating_sub(score_point).min(15),
             hidden: core::array::from_fn(|h| {
                 let of_context = |g| everywhere(from_context[(g, h)], hidden_point + (POINT - CONTEXT_POINT));
@@ -337,13 +336,17 @@ mod tests {
         // As they are: sizes within a factor of e^±6 or far beyond, often a few alike.
         let size = prop_oneof![4 => -12_000..12_000_i16, 1 => i16::MIN..=i16::MAX, 1 => Just(0_i16)];
         let owed = prop_oneof![2 => Just(0_i16), 2 => 0..12_000_i16, 1 => 0..=i16::MAX];
-        (size, owed, 0..=one, prop_oneof![3 => Just(0_i16), 1 => -one..one]).prop_map(|(a, b, c, d)| [a, b, c, d])
+        (size, owed, 0..=one, prop_oneof![3 => Just(0_i16), 1 => -one..one])
+            .prop_map(|(a, b, c, d)| [a, b, c, d])
     }
 
     /// Weights within `range`, and within `last` in what follows the hidden layer.
     fn weights(range: f32, last: f32) -> impl Strategy<Value = Weights> {
         let outputs = 2 * HIDDEN + 2 * FEATURES + 2;
-        let numbers = (prop::collection::vec(-range..range, WEIGHTS - outputs), prop::collection::vec(-last..last, outputs));
+        let numbers = (
+            prop::collection::vec(-range..range, WEIGHTS - outputs),
+            prop::collection::vec(-last..last, outputs),
+        );
         numbers.prop_map(|(first, last)| {
             Weights::from_numbers(first.into_iter().chain(last)).unwrap_or_else(Weights::untrained)
         })

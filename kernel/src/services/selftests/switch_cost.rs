@@ -171,7 +171,8 @@ fn decisions(line: &mut String) -> Result<(), String> {
         let [picks, wakes, lessons, reviews, steps] = play(policy.ok_or_else(no_memory)?)?;
         *line += &alloc::format!(" {name} {picks} (to queue {wakes}");
         if !lessons.is_empty() {
-            *line += &alloc::format!(", locked for a lesson {lessons} and a look {reviews}, to learn {steps}");
+            *line +=
+                &alloc::format!(", locked for a lesson {lessons} and a look {reviews}, to learn {steps}");
         }
         line.push(')');
     }
