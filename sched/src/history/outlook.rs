@@ -46,6 +46,11 @@ const BEYOND: Nanos = 3;
 /// Bursts that have run for longer, 13 days, count as having run for this; so no product here is too large.
 const LONGEST: Nanos = 1 << 50;
 
+impl Prospect {
+    /// Of a burst that has not begun.
+    pub const UNKNOWN: Self = Self { effort: UNKNOWN, stretch: UNKNOWN, remaining: UNKNOWN };
+}
+
 impl Default for Outlook {
     /// Nothing known.
     fn default() -> Self {

@@ -311,7 +311,7 @@ impl Transformer {
         let places = view.tokens.iter_mut().zip(&mut view.at);
         for (task, (token, place)) in oldest.into_iter().chain(first).zip(places) {
             let Some((at, (_, record))) =
-                self.records.position(task).ok().and_then(|at| Some((at, self.records.at(at)?)))
+                self.records.position(task).and_then(|at| Some((at, self.records.at(at)?)))
             else {
                 break;
             };
@@ -410,14 +410,13 @@ impl Policy for Transformer {
         let tasks = self.records.len() + 1;
         self.queue.reserve(tasks, task)?;
         self.waiting.reserve(tasks, task)?;
-        let outlook = Outlook::default();
         let record = Record {
             weight: entity.weight(),
             priority: 0,
             known: Origin::default(),
             signs: Signs::default(),
-            prospect: outlook.prospect(0, self.history.tail()),
-            outlook,
+            prospect: Prospect::UNKNOWN,
+            outlook: Outlook::default(),
             persistence: None,
             burst: 0,
             attained: 0,

@@ -19,10 +19,9 @@ const SECONDS: usize = 60;
 
 static SWITCHES: IrqMutex<heapless::Deque<u64, SECONDS>> = IrqMutex::new(heapless::Deque::new());
 
-/// What a decision among [`TASKS`] tasks may take for the transformer to be the policy after boot: a fifth of its budget, so that a machine
-/// that is held up now and then does not run over it. A processor takes 2 µs, an emulated one 100; there EEVDF is the policy, for
-/// every switch would cost three times as much, and with many tasks the transformer would be over its budget each time.
-const WORTH_IT_NANOS: u64 = 10_000;
+/// What a decision among [`TASKS`] tasks may take for the transformer to be the policy after boot: half of its budget, so that a machine
+/// that is held up now and then does not run over it. A processor takes 1 µs, an emulated one 15.
+const WORTH_IT_NANOS: u64 = sched::guard::BUDGET / 2;
 const TASKS: u32 = 16;
 
 /// Chooses the boot's policy, and starts the thread. The transformer, where it is quick enough, decides when its guard finds that
