@@ -20,7 +20,7 @@ pub type Token = [i16; FEATURES];
 /// Bits behind the point of a [`Token`]'s numbers.
 pub const POINT: u32 = 13;
 /// By how much a benefit may differ from that of [`Weights::forward`], where no weight of the head and the hidden layer is beyond 0.7 and
-/// none of the outputs beyond 0.3: 3 % more or less of effort do as much. Half of the benefits are off by less than a tenth of it.
+/// none of the outputs beyond 0.5: 3 % more or less of effort do as much. Half of the benefits are off by less than a tenth of it.
 pub const TOLERANCE: f32 = 0.03;
 
 /// Tasks that are computed together.
@@ -356,7 +356,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
         fn it_chooses_as_the_exact_network_does(
-            weights in prop_oneof![weights(0.2, 0.05), weights(0.7, 0.1), weights(0.7, 0.3)],
+            weights in prop_oneof![weights(0.2, 0.05), weights(0.7, 0.1), weights(0.7, 0.5)],
             tokens in prop::collection::vec(token(), 1..=TOKENS),
         ) {
             let worst = check(&weights, &tokens)?;
