@@ -285,7 +285,7 @@ fn bounded(x: i16, point: u32) -> i32 {
         Some(&[here, next]) => here + (((next - here) * share) >> 16),
         _ => 1 << 16,
     };
-    let moved = (i64::from(tanh) * (REACH * 65_536.0) as i64 >> 16) as i32;
+    let moved = ((i64::from(tanh) * (REACH * 65_536.0) as i64) >> 16) as i32;
     if x < 0 { -moved } else { moved }
 }
 
