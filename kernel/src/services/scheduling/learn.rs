@@ -14,6 +14,8 @@ use shell::{FairPolicy, LearnedMode};
 
 /// How often it looks. It does one step on each CPU then.
 const PERIOD_NANOS: u64 = 10_000_000;
+/// After a step of learning there is none on that CPU for so many times as long: it takes 1 % of the time at most, also where it takes long.
+const REST: u64 = 100;
 /// Seconds whose switches are remembered.
 const SECONDS: usize = 60;
 
@@ -69,14 +71,17 @@ pub fn switches_by_second() -> Vec<u64> {
 
 fn learn() {
     let mut seen = [0; percpu::MAX_CPUS];
+    let mut rested = [0; percpu::MAX_CPUS];
     let mut told = [0; percpu::MAX_CPUS];
     let mut second = (uptime_nanos(), switches());
     loop {
-        for (cpu, seen) in percpu::all().zip(&mut seen) {
+        for ((cpu, seen), rested) in percpu::all().zip(&mut seen).zip(&mut rested) {
             let switches = cpu.switches.load(Ordering::Relaxed);
             if switches != *seen {
                 *seen = switches;
-                tasks::maintain(cpu.index);
+                let now = uptime_nanos();
+                let took = tasks::maintain(cpu.index, now >= *rested);
+                *rested = (now + took * REST).max(*rested);
             }
         }
         cpus().zip(&mut told).for_each(|(cpu, told)| tell(cpu, told));
