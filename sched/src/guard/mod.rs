@@ -313,6 +313,17 @@ impl<C: Candidate> Guard<C> {
         let took = (self.clock)().saturating_sub(start);
         self.latency.add(took);
         self.counts.overruns += u64::from(took > BUDGET);
+        // An invalid answer is one, however late.
+        let valid = match choice {
+            Some(Pick { task, .. }) => self.records.get(task).is_some_and(|record| record.since.is_some()),
+            // It says that nobody may run; the classic policy knows.
+            None => self.classic.is_empty(),
+        };
+        if !valid {
+            self.counts.refused += 1;
+            self.end_rule(Reason::NotRunnable);
+            return None;
+        }
         if self.late.take() || took > BUDGET {
             self.overruns += 1;
             if self.overruns >= MAX_OVERRUNS {
@@ -325,14 +336,7 @@ impl<C: Candidate> Guard<C> {
         if took > BUDGET {
             return None;
         }
-        let Some(Pick { task, slice }) = choice else {
-            // It says that nobody may run; the classic policy knows.
-            if !self.classic.is_empty() {
-                self.counts.refused += 1;
-                self.end_rule(Reason::NotRunnable);
-            }
-            return None;
-        };
+        let Pick { task, slice } = choice?;
         if self.classic.take(task, now).is_none() {
             self.counts.refused += 1;
             self.end_rule(Reason::NotRunnable);
