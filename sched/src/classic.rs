@@ -1,7 +1,7 @@
 //! Classic policies to compare with: first come first served, round robin, and multilevel feedback queues.
 
 use crate::line::{Line, Rule};
-use crate::{Enqueue, Nanos};
+use crate::{Enqueue, Luggage, Nanos};
 
 const MS: Nanos = 1_000_000;
 
@@ -90,7 +90,7 @@ pub struct MlfqRule {
 }
 
 /// Where a task is among the levels.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standing {
     level: u32,
     /// What it has used of its level's quantum.
@@ -127,6 +127,7 @@ impl Rule for MlfqRule {
 
     fn place(&mut self, standing: &mut Standing, why: Enqueue, turn: u64, now: Nanos) -> u64 {
         self.epoch = self.epoch.max(now / Self::BOOST_EVERY);
+        // One that has moved brings its standing, with the epoch, which is the same everywhere: a time.
         if why == Enqueue::New || standing.epoch < self.epoch {
             *standing = Standing { level: 0, used: 0, epoch: self.epoch };
         }
@@ -144,6 +145,14 @@ impl Rule for MlfqRule {
             standing.level = (standing.level + 1).min(Self::LEVELS - 1);
             standing.used = 0;
         }
+    }
+
+    fn pack(&self, standing: &Standing) -> Luggage {
+        Luggage { standing: *standing, ..Luggage::default() }
+    }
+
+    fn unpack(&self, standing: &mut Standing, luggage: &Luggage) {
+        *standing = luggage.standing;
     }
 
     fn preempts(&self, woken: &Standing, current: &Standing) -> bool {

@@ -218,7 +218,7 @@ impl Policy for Reservations {
         if server.place != Place::Away {
             return Err(QueueError::AlreadyQueued { task });
         }
-        if matches!(why, Enqueue::New | Enqueue::Wakeup) {
+        if matches!(why, Enqueue::New | Enqueue::Moved | Enqueue::Wakeup) {
             server.wake(now);
         }
         self.place(task);

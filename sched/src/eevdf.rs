@@ -8,14 +8,14 @@
 //! - Each task asks for [`SLICE`] at a time; the *virtual deadline* of that request is v at its start + `SLICE` · 1024 / weight.
 //!   The eligible task with the earliest deadline runs next. A request that has been served is followed by the next one.
 //! - A task that blocks keeps its lag, within one slice either way, and comes back with it: sleeping neither earns nor loses time.
-//!   A new task comes with none.
+//!   A new task comes with none; one that moves to another CPU takes its lag along.
 //!
 //! *Bound* (theorem 1 of the paper): while the same tasks compete, no lag leaves −slice..slice, so nobody waits for longer than one
 //! slice of every other task.
 
 use crate::ordered::Ordered;
 use crate::table::Table;
-use crate::{Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
+use crate::{Enqueue, Entity, Luggage, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
 
 /// What a task asks for at a time: 3 ms, Linux's `base_slice` on an 8-CPU machine.
 pub const SLICE: Nanos = 3_000_000;
@@ -52,6 +52,20 @@ impl Record {
     fn weight(&self) -> i128 {
         i128::from(self.weight)
     }
+}
+
+/// `a / b`. Nearly always both fit in 64 bits, where dividing is an instruction.
+fn divided(a: i128, b: i128) -> i128 {
+    match (i64::try_from(a), i64::try_from(b)) {
+        (Ok(a), Ok(b)) if b > 0 => i128::from(a / b),
+        _ => a / b,
+    }
+}
+
+/// `a / b` rounded down, for a positive `b`.
+fn floor_divided(a: i128, b: i128) -> i128 {
+    let towards_0 = divided(a, b);
+    if towards_0 * b > a { towards_0 - 1 } else { towards_0 }
 }
 
 /// The policy; see the head of `eevdf.rs`.
@@ -91,7 +105,7 @@ impl Eevdf {
     /// Moves `base` to V, rounded down, so that `excess` stays small.
     fn rebase(&mut self) {
         if self.weight > 0 {
-            let step = self.excess.div_euclid(self.weight);
+            let step = floor_divided(self.excess, self.weight);
             self.base = self.base.saturating_add_signed(i64::try_from(step).unwrap_or(0));
             self.excess -= step * self.weight;
         }
@@ -160,6 +174,14 @@ impl Policy for Eevdf {
         self.records.remove(task).is_some()
     }
 
+    fn luggage(&self, task: TaskId) -> Luggage {
+        let behind = self.records.get(task).filter(|record| record.place == Place::Queued).map(|record| {
+            // `base` is V to less than a nanosecond.
+            (i128::from(self.base) - i128::from(record.virtual_time)).clamp(i64::MIN.into(), i64::MAX.into())
+        });
+        Luggage { lag: behind.unwrap_or(0) as i64, ..Luggage::default() }
+    }
+
     fn enqueue(&mut self, entity: &Entity, why: Enqueue, _now: Nanos) -> Result<(), QueueError> {
         let task = entity.id();
         let record = self.records.get(task).ok_or(QueueError::Unknown { task })?;
@@ -174,11 +196,20 @@ impl Policy for Eevdf {
         let Some(record) = self.records.get_mut(task) else { return Err(QueueError::Unknown { task }) };
         record.weight = entity.weight();
         if !again {
-            let lag =
-                if let (Place::Away { lag }, false) = (record.place, why == Enqueue::New) { lag } else { 0 };
+            let lag = match (why, record.place) {
+                (Enqueue::Moved, _) => {
+                    let limit = record.scaled(SLICE) as i64;
+                    entity.luggage().lag.clamp(-limit, limit)
+                }
+                (Enqueue::New, _) | (_, Place::Queued | Place::Running) => 0,
+                (_, Place::Away { lag }) => lag,
+            };
             // Coming back with a lag moves V itself; so much more is needed that the lag is as it was once it is there.
-            let lag =
-                if competing > 0 { i128::from(lag) * (competing + record.weight()) / competing } else { 0 };
+            let lag = if competing > 0 {
+                divided(i128::from(lag) * (competing + record.weight()), competing)
+            } else {
+                0
+            };
             record.virtual_time = base.saturating_sub_signed(i64::try_from(lag).unwrap_or(0));
             record.deadline = record.virtual_time.saturating_add(record.scaled(SLICE));
         }

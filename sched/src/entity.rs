@@ -2,7 +2,7 @@
 
 #[cfg(feature = "reservations")]
 use crate::Reservation;
-use crate::{Latency, Nanos, TaskId};
+use crate::{Latency, Luggage, Nanos, TaskId};
 
 /// How willing a task is to let others go first, −20 (least) to 19 (most). Each step is worth about 10 % of CPU time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -140,6 +140,7 @@ pub struct Entity {
     /// When it was woken, until it runs.
     woken: Option<Nanos>,
     wake_latency: Latency,
+    luggage: Luggage,
 }
 
 impl Entity {
@@ -147,8 +148,9 @@ impl Entity {
     #[must_use]
     pub fn new(id: TaskId, nice: Nice, class: Class, now: Nanos) -> Self {
         let (state, accounting) = (State::Runnable, Accounting::default());
-        let (origin, wake_latency) = (Origin::default(), Latency::default());
-        Self { id, nice, class, origin, state, since: now, accounting, burst: 0, woken: None, wake_latency }
+        let (origin, wake_latency, luggage) = Default::default();
+        let (since, burst, woken) = (now, 0, None);
+        Self { id, nice, class, origin, state, since, accounting, burst, woken, wake_latency, luggage }
     }
 
     /// Who it is.
@@ -194,6 +196,22 @@ impl Entity {
     /// Says what is known of its work; a policy reads it when the task is registered, and whenever a burst begins.
     pub fn set_origin(&mut self, origin: Origin) {
         self.origin = origin;
+    }
+
+    /// What it takes along from the CPU where it was queued last; read where it is queued with [`Enqueue::Moved`](crate::Enqueue::Moved).
+    #[must_use]
+    pub fn luggage(&self) -> Luggage {
+        self.luggage
+    }
+
+    /// It moves to another CPU, with this ([`RunQueue::give_away`](crate::RunQueue::give_away) says with what).
+    pub fn pack(&mut self, luggage: Luggage) {
+        self.luggage = luggage;
+    }
+
+    /// Takes over from a later copy of it what a policy goes by: all but its class, its accounts and its state.
+    pub(crate) fn follow(&mut self, later: &Self) {
+        (self.nice, self.origin, self.burst) = (later.nice, later.origin, later.burst);
     }
 
     /// Where its time went up to its last change of state (or [`account`](Self::account)).

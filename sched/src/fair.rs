@@ -115,7 +115,7 @@ impl Policy for Fair {
         // A task that was running is never further back than this; one that is queued for the first time may be.
         let floor = self.minimum.saturating_sub(SLEEPER_CREDIT);
         let start = match why {
-            Enqueue::New => self.minimum.saturating_add(record.scaled(MIN_SLICE)),
+            Enqueue::New | Enqueue::Moved => self.minimum.saturating_add(record.scaled(MIN_SLICE)),
             Enqueue::Wakeup | Enqueue::Preempted => floor,
             Enqueue::Yielded => first.map_or(floor, |(key, _)| floor.max(key.saturating_add(1))),
         };

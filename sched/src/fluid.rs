@@ -16,15 +16,20 @@
 use alloc::vec::Vec;
 
 use crate::Nanos;
+use crate::ordered::Ordered;
 
-/// The most bursts that are followed.
+/// The most bursts that are followed. A power of two: the number of a burst's place is the low end of its own.
 pub const BURSTS: usize = 2048;
 /// Points of the way that are remembered.
 const POINTS: usize = 128;
 const UNIT_WEIGHT: u64 = 1024;
 
-/// Names a burst that is followed: its number.
+/// Names a burst that is followed: a number that grows, and below it the number of its place.
 pub type BurstId = u32;
+
+fn place(id: BurstId) -> usize {
+    id as usize % BURSTS
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Burst {
@@ -59,14 +64,18 @@ pub struct Compared {
 
 /// The ideal processor.
 pub struct Fluid {
-    /// Descending by tag: the next to end is last.
+    /// By place; those of which `order` knows nothing are free.
     bursts: Vec<Burst>,
+    /// Places that are free below the end of `bursts`.
+    free: Vec<u32>,
+    /// The bursts by their tags.
+    order: Ordered,
     weight: u64,
     now: Nanos,
     virtual_time: u64,
     /// What is left over from dividing, in units of nanoseconds · 1024.
     rest: u64,
-    next_id: BurstId,
+    begun: u32,
     /// (V, time), the latest at `at - 1`.
     points: [(u64, Nanos); POINTS],
     at: usize,
@@ -76,15 +85,19 @@ impl Fluid {
     /// An idle one; `None` when there is no memory.
     #[must_use]
     pub fn new() -> Option<Self> {
-        let mut bursts = Vec::new();
+        let (mut bursts, mut free, mut order) = (Vec::new(), Vec::new(), Ordered::new());
         bursts.try_reserve_exact(BURSTS).ok()?;
+        free.try_reserve_exact(BURSTS).ok()?;
+        order.reserve(BURSTS, 0).ok()?;
         Some(Self {
             bursts,
+            free,
+            order,
             weight: 0,
             now: 0,
             virtual_time: 0,
             rest: 0,
-            next_id: 0,
+            begun: 0,
             points: [(0, 0); POINTS],
             at: 0,
         })
@@ -97,7 +110,11 @@ impl Fluid {
     }
 
     fn scaled(time: Nanos, weight: u32) -> u64 {
-        time.saturating_mul(UNIT_WEIGHT) / u64::from(weight.max(1))
+        match weight {
+            // Most weigh that, and dividing is slow where it is emulated.
+            1024 => time,
+            _ => time.saturating_mul(UNIT_WEIGHT) / u64::from(weight.max(1)),
+        }
     }
 
     fn remember(&mut self) {
@@ -120,16 +137,25 @@ impl Fluid {
         later.1
     }
 
-    fn insert(&mut self, burst: Burst) {
-        let at = self.bursts.partition_point(|other| (other.tag, other.id) > (burst.tag, burst.id));
-        self.bursts.insert(at, burst);
+    /// A burst that is followed.
+    fn get(&mut self, id: BurstId) -> Option<&mut Burst> {
+        // A free place keeps the number of its last burst until it is given away, but no weight.
+        self.bursts.get_mut(place(id)).filter(|burst| burst.id == id && burst.weight > 0)
+    }
+
+    /// A burst is followed no longer.
+    fn forget(&mut self, id: BurstId) {
+        if let Some(burst) = self.get(id) {
+            burst.weight = 0;
+            self.free.push(place(id) as u32);
+        }
     }
 
     /// Lets time pass; `compared` hears of every burst that has ended in both worlds.
     pub fn advance(&mut self, now: Nanos, compared: &mut dyn FnMut(Compared)) {
         while self.now < now {
-            let Some(first) = self.bursts.last().copied() else { break };
-            let ahead = first.tag.saturating_sub(self.virtual_time);
+            let Some((tag, id)) = self.order.first() else { break };
+            let ahead = tag.saturating_sub(self.virtual_time);
             // Real time until V is there, rounded up.
             let needed = ahead.saturating_mul(self.weight).saturating_sub(self.rest).div_ceil(UNIT_WEIGHT);
             if needed > now - self.now {
@@ -139,10 +165,12 @@ impl Fluid {
                 break;
             }
             self.now += needed;
-            self.virtual_time = first.tag.max(self.virtual_time);
+            self.virtual_time = tag.max(self.virtual_time);
             self.rest = 0;
-            self.bursts.pop();
+            self.order.remove(tag, id);
+            let Some(&mut first) = self.get(id) else { continue };
             if let Some(ended) = first.ended {
+                self.forget(id);
                 self.weight = self.weight + u64::from(first.next_weight) - u64::from(first.weight);
                 let since = |time: Nanos| time.saturating_sub(first.release);
                 if !first.told {
@@ -151,8 +179,9 @@ impl Fluid {
             } else {
                 let more = ((first.tag - first.began) / 2).max(Self::scaled(100_000, first.weight));
                 let due = if first.overruns == 0 { self.now } else { first.due };
-                let overruns = first.overruns.saturating_add(1);
-                self.insert(Burst { tag: first.tag.saturating_add(more), due, overruns, ..first });
+                let (tag, overruns) = (first.tag.saturating_add(more), first.overruns.saturating_add(1));
+                self.bursts[place(id)] = Burst { tag, due, overruns, ..first };
+                self.order.insert(tag, id);
             }
             self.remember();
         }
@@ -162,12 +191,14 @@ impl Fluid {
     /// A burst begins that is expected to take `size`. `after` is the last burst of the same task, which has ended in reality; `label`
     /// comes back with the outcome. To be called when time has been advanced to its release. Returns its number, and V at its beginning.
     pub fn begin(&mut self, size: Nanos, weight: u32, after: Option<BurstId>, label: bool) -> (BurstId, u64) {
-        self.next_id = self.next_id.wrapping_add(1);
-        let id = self.next_id;
-        if self.bursts.len() >= BURSTS {
+        let weight = weight.max(1);
+        self.begun = self.begun.wrapping_add(1);
+        let at = self.free.pop().map_or(self.bursts.len(), |at| at as usize);
+        let id = self.begun.wrapping_mul(BURSTS as u32) | (at % BURSTS) as u32;
+        if at >= BURSTS {
             return (id, self.virtual_time);
         }
-        let before = self.bursts.iter_mut().find(|burst| Some(burst.id) == after && burst.ended.is_some());
+        let before = after.and_then(|after| self.get(after)).filter(|burst| burst.ended.is_some());
         let began = match before {
             Some(before) => {
                 before.next_weight = weight;
@@ -193,7 +224,11 @@ impl Fluid {
             due,
             told: false,
         };
-        self.insert(burst);
+        match self.bursts.get_mut(at) {
+            Some(place) => *place = burst,
+            None => self.bursts.push(burst),
+        }
+        self.order.insert(tag, id);
         self.remember();
         (id, began)
     }
@@ -206,9 +241,10 @@ impl Fluid {
         compared: &mut dyn FnMut(Compared),
     ) {
         let now = self.now;
-        for burst in
-            self.bursts.iter_mut().filter(|burst| burst.ended.is_none() && burst.overruns >= 2 && !burst.told)
-        {
+        let overdue = |burst: &&mut Burst| {
+            burst.weight > 0 && burst.ended.is_none() && burst.overruns >= 2 && !burst.told
+        };
+        for burst in self.bursts.iter_mut().filter(overdue) {
             if left_behind(burst.id) {
                 burst.told = true;
                 let since = |time: Nanos| time.saturating_sub(burst.release);
@@ -219,7 +255,7 @@ impl Fluid {
 
     /// A burst goes on elsewhere, after `size` here: it is served up to there, and not compared.
     pub fn leave(&mut self, id: BurstId, size: Nanos) {
-        if let Some(burst) = self.bursts.iter_mut().find(|burst| burst.id == id) {
+        if let Some(burst) = self.get(id) {
             burst.told = true;
             self.end(id, size);
         }
@@ -227,14 +263,18 @@ impl Fluid {
 
     /// A burst has ended in reality, after `size`. Says how it compares, if it would have ended here before.
     pub fn end(&mut self, id: BurstId, size: Nanos) -> Option<Compared> {
-        let at = self.bursts.iter().position(|burst| burst.id == id)?;
-        let mut burst = self.bursts.remove(at);
+        let (now, virtual_time) = (self.now, self.virtual_time);
+        let burst = self.get(id)?;
+        let before = burst.tag;
         burst.tag = burst.began.saturating_add(Self::scaled(size, burst.weight));
-        burst.ended = Some(self.now);
-        if burst.tag > self.virtual_time {
-            self.insert(burst);
+        burst.ended = Some(now);
+        let burst = *burst;
+        self.order.remove(before, id);
+        if burst.tag > virtual_time {
+            self.order.insert(burst.tag, id);
             return None;
         }
+        self.forget(id);
         self.weight -= u64::from(burst.weight);
         let since = |time: Nanos| time.saturating_sub(burst.release);
         let ideal = since(self.when(burst.tag)).max(size);
@@ -296,7 +336,8 @@ mod tests {
         let second = fluid.begin(8 * MS, 1024, Some(first), false).0;
         fluid.leave(second, MS);
         fluid.advance(60 * MS, &mut |c| seen.push(c));
-        assert_eq!((seen.len(), fluid.weight, fluid.bursts.len()), (2, 0, 0));
+        assert_eq!((seen.len(), fluid.weight, fluid.order.len()), (2, 0, 0));
+        assert_eq!(fluid.free.len(), fluid.bursts.len());
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //!
 //! # Honest limits
 //!
-//! No policy here knows anything of caches. A task that moves to another CPU starts without its lag, and without what the learned policy
+//! No policy here knows anything of caches. A task that moves to another CPU takes its lag along, but not what the learned policy
 //! knows of it there: histories are per CPU. Reservations are per CPU too: admission does not look for room elsewhere. EEVDF looks for the
 //! eligible task with the earliest deadline from the front of a sorted array, so a pick is linear in the queue at worst. The
 //! guard compares with ideal sharing of the *same* arrivals: where they depend on the policy (closed loops), that is an approximation.
@@ -55,6 +55,7 @@ mod entity;
 mod error;
 mod fair;
 mod fast;
+mod fixed;
 pub mod fluid;
 pub mod guard;
 pub mod history;
@@ -70,7 +71,7 @@ pub mod simulator;
 mod table;
 pub mod transformer;
 
-pub use classic::{Fcfs, Mlfq, RoundRobin};
+pub use classic::{Fcfs, Mlfq, RoundRobin, Standing};
 #[cfg(feature = "reservations")]
 pub use edf_cbs::{Reservations, ServerStatus};
 pub use eevdf::{Eevdf, SLICE};
@@ -79,7 +80,7 @@ pub use error::{QueueError, RegisterError};
 pub use fair::Fair;
 pub use latency::Latency;
 pub use line::{Line, Rule};
-pub use policy::{Enqueue, Pick, Policy};
+pub use policy::{Enqueue, Luggage, Pick, Policy};
 #[cfg(feature = "reservations")]
 pub use reservation::{AdmissionError, Reservation, Utilisation};
 pub use run_queue::RunQueue;

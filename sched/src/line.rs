@@ -2,7 +2,7 @@
 
 use crate::ordered::Ordered;
 use crate::table::Table;
-use crate::{Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
+use crate::{Enqueue, Entity, Luggage, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
 
 /// Where a task joins the line, and how long it may run when its turn comes.
 pub trait Rule: Send + 'static {
@@ -19,6 +19,14 @@ pub trait Rule: Send + 'static {
 
     /// A task has run for `ran` more.
     fn ran(&mut self, _memory: &mut Self::Memory, _ran: Nanos) {}
+
+    /// What a task takes along to another CPU, and has taken along from there.
+    fn pack(&self, _memory: &Self::Memory) -> Luggage {
+        Luggage::default()
+    }
+
+    /// See [`pack`](Self::pack).
+    fn unpack(&self, _memory: &mut Self::Memory, _luggage: &Luggage) {}
 
     /// Whether a woken task takes the CPU from another.
     fn preempts(&self, _woken: &Self::Memory, _current: &Self::Memory) -> bool {
@@ -64,6 +72,10 @@ impl<R: Rule> Policy for Line<R> {
         self.records.remove(task).is_some()
     }
 
+    fn luggage(&self, task: TaskId) -> Luggage {
+        self.records.get(task).map(|record| self.rule.pack(&record.memory)).unwrap_or_default()
+    }
+
     fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError> {
         let task = entity.id();
         let record = self.records.get_mut(task).ok_or(QueueError::Unknown { task })?;
@@ -71,6 +83,9 @@ impl<R: Rule> Policy for Line<R> {
             return Err(QueueError::AlreadyQueued { task });
         }
         self.turn += 1;
+        if why == Enqueue::Moved {
+            self.rule.unpack(&mut record.memory, &entity.luggage());
+        }
         let place = self.rule.place(&mut record.memory, why, self.turn, now);
         record.place = Some(place);
         self.queue.insert(place, task);

@@ -1,14 +1,14 @@
-//! Queued tasks in order of a key: a virtual time or a deadline.
+//! Queued tasks in order of a key: a virtual time, a deadline, or the time at which they came.
 
 use alloc::vec::Vec;
 
 use crate::{RegisterError, TaskId};
 
-/// A sorted array, the smallest key last, so that taking the first task is O(1). Adding and removing is a
-/// binary search and a shift of 16 bytes per task behind it: for the hundreds of tasks of one CPU's queue that
-/// beats a tree, and never allocates once [`reserve`](Self::reserve) has made room.
+/// A sorted array. Adding and removing is a binary search and a shift of 16 bytes per task behind it: for the hundreds of tasks of one
+/// CPU's queue that beats a tree, and never allocates once [`reserve`](Self::reserve) has made room. Who is queued now is mostly
+/// due late, near the end; and to shift all, when the first goes, is a copy towards the front, which is quick.
 pub(crate) struct Ordered {
-    /// Descending by (key, task).
+    /// Ascending by (key, task).
     tasks: Vec<(u64, TaskId)>,
 }
 
@@ -23,19 +23,21 @@ impl Ordered {
         self.tasks.try_reserve(more).map_err(|_| RegisterError::NoMemory { task })
     }
 
-    fn position(&self, key: u64, task: TaskId) -> Result<usize, usize> {
-        self.tasks.binary_search_by(|queued| (key, task).cmp(queued))
-    }
-
     /// Adds a task that is not queued; equal keys are served in order of id.
     pub(crate) fn insert(&mut self, key: u64, task: TaskId) {
-        if let Err(at) = self.position(key, task) {
+        if self.tasks.last().is_none_or(|last| *last < (key, task)) {
+            self.tasks.push((key, task));
+        } else if let Err(at) = self.tasks.binary_search(&(key, task)) {
             self.tasks.insert(at, (key, task));
         }
     }
 
     pub(crate) fn remove(&mut self, key: u64, task: TaskId) -> bool {
-        let found = self.position(key, task);
+        if self.first() == Some((key, task)) {
+            self.tasks.remove(0);
+            return true;
+        }
+        let found = self.tasks.binary_search(&(key, task));
         if let Ok(at) = found {
             self.tasks.remove(at);
         }
@@ -44,7 +46,7 @@ impl Ordered {
 
     /// Smallest key and its task.
     pub(crate) fn first(&self) -> Option<(u64, TaskId)> {
-        self.tasks.last().copied()
+        self.tasks.first().copied()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -53,6 +55,6 @@ impl Ordered {
 
     /// The tasks, smallest key first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = TaskId> {
-        self.tasks.iter().rev().map(|queued| queued.1)
+        self.tasks.iter().map(|queued| queued.1)
     }
 }

@@ -2,19 +2,30 @@
 
 use core::any::Any;
 
-use crate::{Entity, Nanos, QueueError, RegisterError, TaskId};
+use crate::{Entity, Nanos, QueueError, RegisterError, Standing, TaskId};
 
 /// Why a task is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueue {
-    /// It has just been made, or has come from another CPU.
+    /// It has just been made.
     New,
+    /// It was queued on another CPU, and brings what the policy there knew of it ([`Entity::luggage`](crate::Entity::luggage)).
+    Moved,
     /// It was blocked.
     Wakeup,
     /// It was running and the CPU was taken from it.
     Preempted,
     /// It was running and gave the CPU away: another queued task is to go first.
     Yielded,
+}
+
+/// What a task takes along to another CPU with the same policy, so that it is treated there as it would have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Luggage {
+    /// What it is owed, in virtual nanoseconds ([`Eevdf`](crate::Eevdf)).
+    pub lag: i64,
+    /// Where it stands among the levels ([`Mlfq`](crate::Mlfq)).
+    pub standing: Standing,
 }
 
 /// The answer to "who runs next".
@@ -55,6 +66,11 @@ pub trait Policy: Any + Send {
 
     /// Forgets a task, queued or not. `false` when it was not registered.
     fn unregister(&mut self, task: TaskId) -> bool;
+
+    /// What a queued task takes along when it moves to another CPU: to be asked before it is unregistered.
+    fn luggage(&self, _task: TaskId) -> Luggage {
+        Luggage::default()
+    }
 
     /// The task is runnable and not running. The policy takes over its weight as it is now.
     ///

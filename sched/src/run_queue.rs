@@ -4,12 +4,12 @@ use alloc::boxed::Box;
 
 #[cfg(feature = "reservations")]
 use crate::Reservations;
-use crate::{Class, Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
+use crate::{Class, Enqueue, Entity, Luggage, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
 
 /// The runnable tasks of one CPU: reservations first, then the fair class; when both have nothing the CPU idles.
 ///
 /// How the kernel uses it, under the lock of this queue:
-/// - a task comes to this CPU: [`register`](Self::register), then [`enqueue`](Self::enqueue) with [`Enqueue::New`];
+/// - a task comes to this CPU: [`register`](Self::register), then [`enqueue`](Self::enqueue) with [`Enqueue::New`] or [`Enqueue::Moved`];
 /// - a task wakes: `charge` the running task, `enqueue` the woken one with [`Enqueue::Wakeup`], then ask
 ///   [`should_preempt`](Self::should_preempt); when that says no, see that it picks anew at
 ///   [`next_event`](Self::next_event) at the latest (the woken task may be throttled until then);
@@ -35,15 +35,18 @@ impl RunQueue {
     }
 
     /// Gives a task of the fair class away to a CPU that has nothing to do: of those queued here that `may_move` (its affinity allows
-    /// it), the one that would run last. It is not registered here any more; register it there, and queue it as new.
-    pub fn give_away(&mut self, mut may_move: impl FnMut(TaskId) -> bool) -> Option<TaskId> {
+    /// it), the one that would run last, with what it takes along. It is not registered here any more; [pack](Entity::pack) its luggage,
+    /// register it there, and queue it as [`Enqueue::Moved`].
+    pub fn give_away(&mut self, mut may_move: impl FnMut(TaskId) -> bool) -> Option<(TaskId, Luggage)> {
         let mut last = None;
         self.fair.for_each(&mut |task| {
             if may_move(task) {
                 last = Some(task);
             }
         });
-        last.filter(|&task| self.fair.unregister(task))
+        let task = last?;
+        let luggage = self.fair.luggage(task);
+        self.fair.unregister(task).then_some((task, luggage))
     }
 
     /// Another policy for the fair class: it is told of every task, and which of them are queued, before it takes over. `tasks` are the

@@ -28,6 +28,8 @@ enum Vice {
     Loops(u32),
     /// Takes too long.
     Slow,
+    /// Takes too long when it is told that a task was queued.
+    SlowToQueue,
     /// Names a task that is not queued, or none.
     Names(Option<TaskId>),
     /// Says that its numbers are not finite.
@@ -75,6 +77,9 @@ impl Policy for Rogue {
     fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError> {
         self.calls += 1;
         assert!(!matches!(self.vice, Vice::PanicsOnEnqueue(at) if self.calls >= at), "on purpose");
+        if self.vice == Vice::SlowToQueue {
+            CLOCK.fetch_add(BUDGET + 1, Relaxed);
+        }
         self.queued.push(entity.id());
         self.inner.enqueue(entity, why, now)
     }
@@ -132,6 +137,12 @@ impl Candidate for Rogue {
         // What the workload declared is true: so the guard has every reason to let it act.
         self.sizes.iter().find(|(known, _)| *known == task).map(|(_, size)| *size)
     }
+    type Lesson = ();
+    fn lesson(&mut self) -> Option<()> {
+        None
+    }
+    fn learn((): &mut ()) {}
+    fn learned(&mut self, (): &()) {}
     fn healthy(&self) -> bool {
         self.vice != Vice::NotFinite || self.calls < 5
     }
@@ -268,6 +279,7 @@ fn whatever_it_does_all_work_is_done_and_the_guard_says_why_it_ended_it() {
         Vice::PanicsOnPreempts,
         Vice::Loops(200),
         Vice::Slow,
+        Vice::SlowToQueue,
         Vice::Names(Some(4_000_000)),
         Vice::Names(Some(0)),
         Vice::Names(None),
@@ -285,7 +297,7 @@ fn whatever_it_does_all_work_is_done_and_the_guard_says_why_it_ended_it() {
                 *reason == Reason::Panicked
             }
             Vice::Loops(_) => *reason == Reason::Stopped,
-            Vice::Slow => matches!(reason, Reason::Overruns(_)),
+            Vice::Slow | Vice::SlowToQueue => matches!(reason, Reason::Overruns(_)),
             Vice::Names(_) => *reason == Reason::NotRunnable,
             _ => *reason == Reason::NotFinite,
         };

@@ -254,6 +254,8 @@ pub struct LearnedStats {
     pub counts: Counts,
     /// How long the transformer's answers took.
     pub decision: Latency,
+    /// How long the calls took that tell it of what happens.
+    pub told: Latency,
     /// How learning goes.
     pub learning: Learning,
 }

@@ -86,6 +86,7 @@ fn the_forms_for_programs_have_their_keys() {
         "decisions": "number", "decision_p50_ns": "number", "decision_p99_ns": "number"});
     let learned = json!({"cpu": "number", "decisions": "number", "acted": "number", "compared": "number", "agreed": "number",
         "over_budget": "number", "refused": "number", "starved": "number", "returns": "number", "answers": "number",
+        "told": "number", "told_p50_ns": "number", "told_p99_ns": "number", "told_over_budget": "number",
         "answer_p50_ns": "number", "answer_p99_ns": "number", "predicted": "number", "error": "number",
         "persistence_error": "number", "steps": "number", "loss": "number"});
     let server = json!({"cpu": "number", "task": "number", "misses": "number", "throttled": "number", "jitter_p99_us": "number"});

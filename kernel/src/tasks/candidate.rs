@@ -1,7 +1,7 @@
 //! The transformer as the kernel's guard calls it: the policy itself, and faults that a self test plants in it.
 
 use sched::guard::Candidate;
-use sched::transformer::Transformer;
+use sched::transformer::{Lesson, Transformer};
 use sched::{Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
 
 /// What can go wrong in a policy; each happens once, at its next decision, in the scheduler's own context.
@@ -81,6 +81,20 @@ impl Candidate for Breakable {
 
     fn expected(&self, task: TaskId) -> Option<Nanos> {
         self.policy.expected(task)
+    }
+
+    type Lesson = Lesson;
+
+    fn lesson(&mut self) -> Option<Lesson> {
+        self.policy.lesson()
+    }
+
+    fn learn(lesson: &mut Lesson) {
+        lesson.learn();
+    }
+
+    fn learned(&mut self, lesson: &Lesson) {
+        self.policy.learned(lesson);
     }
 
     fn healthy(&self) -> bool {

@@ -32,7 +32,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use sched::{Accounting, Class, Entity, Latency, Nice, Origin, RegisterError, TaskId};
+use sched::{Accounting, Class, Enqueue, Entity, Latency, Nice, Origin, RegisterError, TaskId};
 use x86_64::instructions::interrupts::without_interrupts;
 
 /// How a thread is to be scheduled.
@@ -140,7 +140,7 @@ pub fn spawn<T: Send + 'static>(
         table::remove(id);
         return Err(error.into());
     }
-    switch::start(&task);
+    switch::start(&task, Enqueue::New);
     Ok(JoinHandle { task, result })
 }
 

@@ -12,7 +12,7 @@ use crate::memory::OutOfMemory;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::any::Any;
-use sched::guard::{Guard, Rule};
+use sched::guard::{Candidate, Guard, Rule};
 use sched::{Eevdf, Entity, Latency, Mlfq, Policy, RegisterError, RoundRobin};
 
 /// The transformer under its guard.
@@ -99,9 +99,26 @@ pub fn times(cpu: usize) -> Option<[Times; 4]> {
     switch::with_queue(cpu, |queue| queue.times)
 }
 
-/// One bounded step of what no decision waits for, on a CPU's queue; says whether there was any.
-pub fn maintain(cpu: usize) -> bool {
-    switch::with_queue(cpu, |queue| queue.run.maintain(uptime_nanos())).unwrap_or(false)
+/// One step of what no decision waits for, on a CPU's queue: a learned policy that rules learns from a decision, and its guard looks at it.
+/// The queue is locked for as long as it takes to copy the lesson and its outcome, and not while it is learned. In a thread. It learns if
+/// it `may_learn`; says how long that took, in nanoseconds.
+pub fn maintain(cpu: usize, may_learn: bool) -> u64 {
+    let start = uptime_nanos();
+    let mut lesson = if may_learn { with_ruling(cpu, Guard::lesson).flatten() } else { None };
+    if let Some(lesson) = &mut lesson {
+        Breakable::learn(lesson);
+        with_ruling(cpu, |guard| guard.learned(lesson));
+    }
+    let took = if lesson.is_some() { uptime_nanos() - start } else { 0 };
+    let pairs = with_ruling(cpu, |guard| guard.pairs()).flatten();
+    let foresight = pairs.and_then(|pairs| pairs.foresight());
+    with_ruling(cpu, |guard| guard.inspect(foresight));
+    took
+}
+
+/// Runs `act` on a CPU's learned policy under its queue's lock, if that policy rules there.
+fn with_ruling<R>(cpu: usize, act: impl FnOnce(&mut Learned) -> R) -> Option<R> {
+    switch::with_queue(cpu, |queue| learned_of(queue.run.fair_mut()).map(act)).flatten()
 }
 
 /// Has all CPUs order their fair class by `fair`. A learned policy that broke is replaced by a new one. When one CPU cannot, those

@@ -9,6 +9,7 @@ use crate::arch::apic;
 use crate::arch::percpu::{self, Cpu, this_cpu};
 use crate::arch::traps::RESCHEDULE;
 use core::sync::atomic::Ordering;
+use sched::Enqueue;
 
 /// A thread waits on `target`, whose CPU goes on with another: has an idle CPU look, if there is one. Interrupts are off.
 pub(super) fn call(target: &Cpu) {
@@ -46,7 +47,7 @@ pub(super) fn take() -> bool {
                 }
             }
         }
-        switch::start(task);
+        switch::start(task, Enqueue::Moved);
         return here.is_ok();
     }
     false

@@ -102,18 +102,18 @@ pub(super) fn register(cpu: usize, task: &Task) -> Result<(), RegisterError> {
 pub(super) fn give_away(cpu: &Cpu) -> Option<&'static Task> {
     let given = with_queue(cpu.index, |queue| {
         let movable = |id| table::running(id).is_some_and(|task| !task.pinned);
-        let task = table::running(queue.run.give_away(movable)?);
+        let (id, luggage) = queue.run.give_away(movable)?;
         cpu.waiting.store(queue.run.len(), Ordering::Relaxed);
-        task
+        table::running(id).inspect(|task| task.entity.lock().pack(luggage))
     });
     let task = given.flatten()?;
     REGISTERED[cpu.index].fetch_sub(1, Ordering::Relaxed);
     Some(task)
 }
 
-/// Queues a thread that its CPU's queue knows and that is in no queue.
-pub(super) fn start(task: &Task) {
-    make_runnable(task, Enqueue::New);
+/// Queues a thread that its CPU's queue knows and that is in no queue: a new one, or one that has come from another CPU.
+pub(super) fn start(task: &Task, why: Enqueue) {
+    make_runnable(task, why);
 }
 
 /// Wakes a blocked thread, or keeps one from blocking that is about to. Says whether it was either.

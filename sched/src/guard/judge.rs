@@ -1,7 +1,7 @@
 //! Off the pick path: whether the candidate may act, and whether it may go on.
 
 use super::report::{Reason, Rule};
-use super::score::{Ratio, WINDOW};
+use super::score::{FEWEST_PAIRS, Foresight, Pairs, Ratio, WINDOW};
 use super::{COOLDOWN, Candidate, Guard};
 use crate::SLICE;
 use crate::fluid::BurstId;
@@ -18,14 +18,16 @@ const NEGLECT_EVERY: u64 = 32;
 const MAX_NEGLECTED: u32 = 8;
 
 impl<C: Candidate> Guard<C> {
-    /// Everything that is judged; to be called every few decisions.
-    pub(super) fn review(&mut self) {
+    /// Everything that is judged; to be called every few decisions. `foresight` is that of the last [`pairs`](Self::pairs).
+    pub(super) fn review(&mut self, foresight: Option<Foresight>) {
         if self.counts.decisions >= self.look_after {
             self.look_after = self.counts.decisions + NEGLECT_EVERY;
             self.look_for_neglect();
         }
         self.judge();
-        self.consider();
+        if let Some(foresight) = foresight {
+            self.consider(foresight);
+        }
     }
 
     /// Bursts that should have ended, and were hardly begun.
@@ -33,8 +35,8 @@ impl<C: Candidate> Guard<C> {
         let Self { fluid, records, candidate_score, classic_score, .. } = self;
         let neglected = |id: BurstId| {
             records.iter().any(|(_, record)| {
-                let expected = record.expected.unwrap_or(SLICE as f32);
-                record.active && record.ideal == id && (record.attained as f32) < expected / 2.0
+                let expected = record.expected.unwrap_or(SLICE);
+                record.active && record.ideal == id && record.attained < expected / 2
             })
         };
         let mut found = 0;
@@ -68,21 +70,33 @@ impl<C: Candidate> Guard<C> {
         }
     }
 
-    /// After every [`WINDOW`] bursts: whether sizes are foreseeable enough for the candidate to act, or to go on acting.
-    fn consider(&mut self) {
+    /// The last bursts, as they were foretold, when it is time to see how well that was: after every [`WINDOW`] of them, and more often
+    /// while the candidate waits to be let in.
+    #[must_use]
+    pub fn pairs(&self) -> Option<Pairs> {
+        let count = self.pairs.count();
+        let due = count / WINDOW != self.seen || (self.may_try() && count >= self.look_at);
+        (due && count >= FEWEST_PAIRS).then_some(self.pairs)
+    }
+
+    fn may_try(&self) -> bool {
+        self.rule == Rule::Shadow && self.allowed && self.cooling == 0
+    }
+
+    /// Whether sizes are foreseeable enough for the candidate to act, or to go on acting.
+    fn consider(&mut self, foresight: Foresight) {
         if self.pairs.count() / WINDOW != self.seen {
             self.seen = self.pairs.count() / WINDOW;
-            self.pairs.close();
+            self.pairs.close(foresight);
             self.cooling = self.cooling.saturating_sub(1);
-            if let (Rule::Acting, Some(foresight)) = (self.rule, self.pairs.hopeless()) {
+            if let (Rule::Acting, Some(foresight)) = (self.rule, self.pairs.hopeless(foresight)) {
                 self.end_rule(Reason::Unforeseen(foresight));
             }
         }
-        let may_try = self.rule == Rule::Shadow && self.allowed && self.cooling == 0;
         // Looking is not free: not after every burst.
-        if may_try && self.pairs.count() >= self.look_at {
+        if self.may_try() && self.pairs.count() >= self.look_at {
             self.look_at = self.pairs.count() + LOOK_EVERY;
-            if let Some(foresight) = self.pairs.promising() {
+            if let Some(foresight) = self.pairs.promising(foresight) {
                 self.switch(Rule::Acting, Reason::Promising(foresight));
             }
         }

@@ -3,7 +3,8 @@
 //! A [`Guard`] is a policy made of two: EEVDF, which always knows the truth about who is queued, and a [`Candidate`]. Both are told
 //! everything; so either can decide at any time. The candidate decides only
 //!
-//! 1. within a **budget** of [`BUDGET`] a decision: a late answer is not used, and [`MAX_OVERRUNS`] in a row end its rule;
+//! 1. within a **budget** of [`BUDGET`] for every call on the way to a switch, whether it asks (whom to run) or tells (who was queued, has
+//!    run, was picked): a late answer is not used, and [`MAX_OVERRUNS`] decisions in a row with a call over the budget end its rule;
 //! 2. for a task that **may run**: one that names another is not used, and ends its rule;
 //! 3. as long as **nobody starves**: a task that has waited for longer than [`bound`](Guard::bound) runs at once;
 //! 4. as long as it **pays**: over windows of bursts, response times are compared with those of ideal sharing ([`Fluid`]), and with how
@@ -22,7 +23,7 @@ mod score;
 pub use candidate::Candidate;
 pub use contain::{Contain, Ending, Trusting};
 pub use report::{Counts, Reason, Rule, SwitchOver};
-pub use score::{Foresight, Ratio, WINDOW};
+pub use score::{Foresight, Pairs, Ratio, WINDOW};
 
 use alloc::boxed::Box;
 use core::cell::Cell;
@@ -30,12 +31,14 @@ use core::cell::Cell;
 use crate::fluid::{BurstId, Fluid};
 use crate::ordered::Ordered;
 use crate::table::Table;
-use crate::{Eevdf, Enqueue, Entity, Latency, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId};
-use score::{Pairs, Score};
+use crate::{
+    Eevdf, Enqueue, Entity, Latency, Luggage, Nanos, Pick, Policy, QueueError, RegisterError, SLICE, TaskId,
+};
+use score::Score;
 
-/// What a decision may take: 50 µs.
+/// What a call of the candidate may take on the way to a switch: 50 µs.
 pub const BUDGET: Nanos = 50_000;
-/// So many overruns in a row, and the candidate's rule ends.
+/// So many decisions in a row with an overrun, and the candidate's rule ends.
 pub const MAX_OVERRUNS: u32 = 4;
 /// In shadow mode, one decision in so many is asked of the candidate.
 const ASK_EVERY: u64 = 8;
@@ -53,7 +56,7 @@ struct Record {
     entity: Entity,
     active: bool,
     attained: Nanos,
-    expected: Option<f32>,
+    expected: Option<Nanos>,
     ideal: BurstId,
     /// Since when it waits, while it is queued.
     since: Option<Nanos>,
@@ -90,9 +93,12 @@ pub struct Guard<C: Candidate> {
     seen: usize,
     look_at: usize,
     look_after: u64,
+    /// Decisions in a row with a call over the budget; and whether there was one since the last decision.
     overruns: u32,
+    late: Cell<bool>,
     counts: Counts,
     latency: Latency,
+    told: Latency,
     log: [Option<SwitchOver>; LOG],
     logged: usize,
 }
@@ -125,8 +131,10 @@ impl<C: Candidate> Guard<C> {
             look_at: 0,
             look_after: 0,
             overruns: 0,
+            late: Cell::new(false),
             counts: Counts::default(),
             latency: Latency::default(),
+            told: Latency::default(),
             log: [None; LOG],
             logged: 0,
         })
@@ -148,6 +156,12 @@ impl<C: Candidate> Guard<C> {
     #[must_use]
     pub fn latency(&self) -> Latency {
         self.latency
+    }
+
+    /// How long the calls took that tell the candidate of what happens: that a task was queued, has run, was picked, has left.
+    #[must_use]
+    pub fn told(&self) -> Latency {
+        self.told
     }
 
     /// Response times relative to ideal sharing: the classic policy's, and the candidate's.
@@ -222,6 +236,7 @@ impl<C: Candidate> Guard<C> {
         }
         self.rule = to;
         self.overruns = 0;
+        self.late.set(false);
         if to == Rule::Acting {
             self.candidate_score = Score::new();
         }
@@ -278,29 +293,50 @@ impl<C: Candidate> Guard<C> {
         true
     }
 
+    /// Tells the candidate of something on the way to a switch, within the budget.
+    fn tell<R>(&mut self, act: impl FnOnce(&mut C) -> R) -> Option<R> {
+        let start = (self.clock)();
+        let answer = self.ask(act);
+        let took = (self.clock)().saturating_sub(start);
+        self.told.add(took);
+        if took > BUDGET {
+            self.counts.late += 1;
+            self.late.set(true);
+        }
+        answer
+    }
+
     /// The candidate's answer, if it can be used.
     fn candidate_pick(&mut self, now: Nanos) -> Option<Pick> {
         let start = (self.clock)();
         let choice = self.ask(|candidate| candidate.prefer(now))?;
         let took = (self.clock)().saturating_sub(start);
         self.latency.add(took);
-        if took > BUDGET {
-            self.counts.overruns += 1;
+        self.counts.overruns += u64::from(took > BUDGET);
+        // An invalid answer is one, however late.
+        let valid = match choice {
+            Some(Pick { task, .. }) => self.records.get(task).is_some_and(|record| record.since.is_some()),
+            // It says that nobody may run; the classic policy knows.
+            None => self.classic.is_empty(),
+        };
+        if !valid {
+            self.counts.refused += 1;
+            self.end_rule(Reason::NotRunnable);
+            return None;
+        }
+        if self.late.take() || took > BUDGET {
             self.overruns += 1;
             if self.overruns >= MAX_OVERRUNS {
                 self.end_rule(Reason::Overruns(self.overruns));
+                return None;
             }
+        } else {
+            self.overruns = 0;
+        }
+        if took > BUDGET {
             return None;
         }
-        self.overruns = 0;
-        let Some(Pick { task, slice }) = choice else {
-            // It says that nobody may run; the classic policy knows.
-            if !self.classic.is_empty() {
-                self.counts.refused += 1;
-                self.end_rule(Reason::NotRunnable);
-            }
-            return None;
-        };
+        let Pick { task, slice } = choice?;
         if self.classic.take(task, now).is_none() {
             self.counts.refused += 1;
             self.end_rule(Reason::NotRunnable);
@@ -352,7 +388,7 @@ impl<C: Candidate> Guard<C> {
         }
         let (ideal, size, expected) = (record.ideal, record.attained, record.expected);
         if let Some(expected) = expected {
-            self.pairs.add(expected, size as f32);
+            self.pairs.add(expected, size);
         }
         if let Some(compared) = self.fluid.end(ideal, size) {
             if compared.label { &mut self.candidate_score } else { &mut self.classic_score }.add(compared);
@@ -401,8 +437,12 @@ impl<C: Candidate> Policy for Guard<C> {
                 self.fluid.leave(record.ideal, record.attained);
             }
         }
-        self.ask(|candidate| candidate.unregister(task));
+        self.tell(|candidate| candidate.unregister(task));
         self.classic.unregister(task)
+    }
+
+    fn luggage(&self, task: TaskId) -> Luggage {
+        self.classic.luggage(task)
     }
 
     fn enqueue(&mut self, entity: &Entity, why: Enqueue, now: Nanos) -> Result<(), QueueError> {
@@ -416,21 +456,22 @@ impl<C: Candidate> Policy for Guard<C> {
                 self.settle();
             }
         }
-        self.ask(|candidate| candidate.enqueue(entity, why, now).is_ok());
         let begins = self.records.get(task).is_some_and(|record| !record.active);
-        let expected = if begins { self.ask(|candidate| candidate.expected(task)).flatten() } else { None };
+        let told = self.tell(|candidate| match candidate.enqueue(entity, why, now) {
+            Ok(()) if begins => candidate.expected(task),
+            _ => None,
+        });
         let (weight, acting) = (entity.weight(), self.rule == Rule::Acting);
-        let last = self.records.get(task).map(|record| record.ideal);
-        let size = expected.unwrap_or(SLICE).clamp(1_000, 1 << 40);
-        let ideal = begins.then(|| self.fluid.begin(size, weight, last, acting).0);
         let Some(record) = self.records.get_mut(task) else { return Ok(()) };
-        record.entity = entity.clone();
+        record.entity.follow(entity);
         record.since = Some(now);
-        if let Some(ideal) = ideal {
+        if begins {
+            let expected = told.flatten();
+            let size = expected.unwrap_or(SLICE).clamp(1_000, 1 << 40);
             record.active = true;
             record.attained = 0;
-            record.expected = expected.map(|time| time as f32);
-            record.ideal = ideal;
+            record.expected = expected;
+            record.ideal = self.fluid.begin(size, weight, Some(record.ideal), acting).0;
         }
         self.waiting.insert(now, task);
         Ok(())
@@ -438,7 +479,7 @@ impl<C: Candidate> Policy for Guard<C> {
 
     fn dequeue(&mut self, task: TaskId) -> bool {
         self.leave_waiting(task);
-        self.ask(|candidate| candidate.dequeue(task));
+        self.tell(|candidate| candidate.dequeue(task));
         self.classic.dequeue(task)
     }
 
@@ -472,7 +513,7 @@ impl<C: Candidate> Policy for Guard<C> {
         if let Some(record) = self.records.get_mut(task) {
             record.attained = record.attained.saturating_add(ran);
         }
-        self.ask(|candidate| candidate.charge(task, ran, now));
+        self.tell(|candidate| candidate.charge(task, ran, now));
     }
 
     fn preempts(&self, woken: TaskId, current: TaskId, now: Nanos) -> bool {
@@ -481,24 +522,26 @@ impl<C: Candidate> Policy for Guard<C> {
         };
         let mut answer = None;
         if self.asked.get() == Ending::Returned {
+            let start = (self.clock)();
             self.asked.set(self.contain.run(&mut || answer = Some(candidate.preempts(woken, current, now))));
+            if (self.clock)().saturating_sub(start) > BUDGET {
+                self.late.set(true);
+            }
         }
         // If it broke, the next call that may change something gives it up.
         let answer = answer.filter(|_| self.asked.get() == Ending::Returned);
         answer.unwrap_or_else(|| self.classic.preempts(woken, current, now))
     }
 
-    fn maintain(&mut self, now: Nanos) -> bool {
-        let worked = self.rule != Rule::Off && self.ask(|candidate| candidate.maintain(now)).unwrap_or(false);
-        if self.ask(|candidate| candidate.healthy()) == Some(false) {
-            self.ask(|candidate| candidate.restart());
-            if self.rule == Rule::Acting {
-                self.end_rule(Reason::NotFinite);
-            } else {
-                self.remember(Reason::NotFinite);
-            }
+    fn maintain(&mut self, _now: Nanos) -> bool {
+        let lesson = self.lesson();
+        let worked = lesson.is_some();
+        if let Some(mut lesson) = lesson {
+            C::learn(&mut lesson);
+            self.learned(&lesson);
         }
-        self.review();
+        let foresight = self.pairs().and_then(|pairs| pairs.foresight());
+        self.inspect(foresight);
         worked
     }
 
@@ -516,11 +559,36 @@ impl<C: Candidate> Policy for Guard<C> {
 }
 
 impl<C: Candidate> Guard<C> {
+    /// What the candidate is to learn from next, to be learned from without the queue's lock ([`Candidate::learn`]). `None` when there is
+    /// nothing, or it is off.
+    pub fn lesson(&mut self) -> Option<C::Lesson> {
+        if self.rule == Rule::Off { None } else { self.ask(Candidate::lesson).flatten() }
+    }
+
+    /// A lesson comes back, learned.
+    pub fn learned(&mut self, lesson: &C::Lesson) {
+        self.ask(|candidate| candidate.learned(lesson));
+    }
+
+    /// Whether the candidate is sound, and whether it may act, or go on. Every few decisions, in a thread, under the queue's lock; `foresight`
+    /// is that of [`pairs`](Self::pairs), if there were any.
+    pub fn inspect(&mut self, foresight: Option<Foresight>) {
+        if self.ask(|candidate| candidate.healthy()) == Some(false) {
+            self.ask(|candidate| candidate.restart());
+            if self.rule == Rule::Acting {
+                self.end_rule(Reason::NotFinite);
+            } else {
+                self.remember(Reason::NotFinite);
+            }
+        }
+        self.review(foresight);
+    }
+
     /// A task was picked, by whomever: the candidate hears of it.
     fn took(&mut self, task: TaskId, now: Nanos) {
         self.running = Some(task);
         self.leave_waiting(task);
-        self.ask(|candidate| candidate.take(task, now));
+        self.tell(|candidate| candidate.take(task, now));
     }
 
     /// A task waits no more, if it did.

@@ -42,7 +42,7 @@ pub enum Reason {
     Unforeseen(Foresight),
     /// So many bursts were kept waiting for twice the time in which ideal sharing would have ended them.
     Neglect(u32),
-    /// Decisions took longer than the budget, this many in a row.
+    /// So many decisions in a row with a call that took longer than the budget.
     Overruns(u32),
     /// It named a task that may not run.
     NotRunnable,
@@ -101,6 +101,8 @@ pub struct Counts {
     pub agreed: u64,
     /// Decisions over the budget; the classic answer was used.
     pub overruns: u64,
+    /// Calls over the budget that told it of something.
+    pub late: u64,
     /// Answers that named a task that may not run; the classic answer was used.
     pub refused: u64,
     /// Tasks that had waited for longer than the bound, and were run at once.

@@ -1,6 +1,8 @@
 //! Is it better? The outcome of every burst beside that of ideal sharing, window by window.
 
-use crate::fast::{exp, ln};
+use crate::Nanos;
+use crate::fast::exp;
+use crate::fixed::{as_ln, log2};
 use crate::fluid::Compared;
 
 /// Bursts in a window.
@@ -10,7 +12,7 @@ const FADE: f32 = 0.9;
 /// The tail of a window is its third longest response time: about the 96th percentile.
 const TAIL: usize = 2;
 /// With fewer bursts, nothing is said of how well sizes are foretold.
-const FEWEST_PAIRS: usize = 8;
+pub(super) const FEWEST_PAIRS: usize = 8;
 const PAIRS_TO_JUDGE: usize = 32;
 
 /// Response times relative to ideal sharing; 1 is as good, 0.5 twice as good.
@@ -25,8 +27,9 @@ pub struct Ratio {
 /// The outcomes of one rule.
 #[derive(Debug, Clone)]
 pub(super) struct Score {
-    real: [f32; WINDOW],
-    ideal: [f32; WINDOW],
+    /// In microseconds, at least one: ratios must exist.
+    real: [u32; WINDOW],
+    ideal: [u32; WINDOW],
     len: usize,
     windows: u32,
     /// Sums over windows, fading.
@@ -36,11 +39,15 @@ pub(super) struct Score {
     tail: f32,
 }
 
+fn micros(time: Nanos) -> u32 {
+    u32::try_from(time / 1000).unwrap_or(u32::MAX).max(1)
+}
+
 impl Score {
     pub(super) const fn new() -> Self {
         Self {
-            real: [0.0; WINDOW],
-            ideal: [0.0; WINDOW],
+            real: [0; WINDOW],
+            ideal: [0; WINDOW],
             len: 0,
             windows: 0,
             weight: 0.0,
@@ -53,9 +60,8 @@ impl Score {
     /// Notes a burst. What comes while a full window waits to be closed is left out.
     pub(super) fn add(&mut self, Compared { real, ideal, .. }: Compared) {
         if self.len < WINDOW {
-            // In microseconds, at least one: ratios must exist.
-            self.real[self.len] = (real as f32 / 1e3).max(1.0);
-            self.ideal[self.len] = (ideal as f32 / 1e3).max(1.0);
+            self.real[self.len] = micros(real);
+            self.ideal[self.len] = micros(ideal);
             self.len += 1;
         }
     }
@@ -68,10 +74,11 @@ impl Score {
         self.len = 0;
         self.windows += 1;
         self.weight = self.weight * FADE + 1.0;
-        self.sum_real = self.sum_real * FADE + self.real.iter().sum::<f32>();
-        self.sum_ideal = self.sum_ideal * FADE + self.ideal.iter().sum::<f32>();
-        let long = |times: &mut [f32; WINDOW]| *times.select_nth_unstable_by(WINDOW - TAIL, f32::total_cmp).1;
-        self.tail = self.tail * FADE + ln(long(&mut self.real)) - ln(long(&mut self.ideal));
+        let sum = |times: &[u32; WINDOW]| times.iter().map(|&time| u64::from(time)).sum::<u64>() as f32;
+        self.sum_real = self.sum_real * FADE + sum(&self.real);
+        self.sum_ideal = self.sum_ideal * FADE + sum(&self.ideal);
+        let long = |times: &mut [u32; WINDOW]| log2(u64::from(*times.select_nth_unstable(WINDOW - TAIL).1));
+        self.tail = self.tail * FADE + as_ln(long(&mut self.real) - long(&mut self.ideal));
         true
     }
 
@@ -96,9 +103,10 @@ pub struct Foresight {
 }
 
 /// The last bursts: what was expected of them, and what they took.
-#[derive(Debug, Clone)]
-pub(super) struct Pairs {
-    pairs: [(f32, f32); WINDOW],
+#[derive(Debug, Clone, Copy)]
+pub struct Pairs {
+    /// In units of 256 ns.
+    pairs: [(u32, u32); WINDOW],
     count: usize,
     /// Running average of the concordance of windows.
     average: f32,
@@ -107,11 +115,12 @@ pub(super) struct Pairs {
 
 impl Pairs {
     pub(super) const fn new() -> Self {
-        Self { pairs: [(0.0, 0.0); WINDOW], count: 0, average: 0.5, windows: 0 }
+        Self { pairs: [(0, 0); WINDOW], count: 0, average: 0.5, windows: 0 }
     }
 
-    pub(super) fn add(&mut self, expected: f32, seen: f32) {
-        self.pairs[self.count % WINDOW] = (expected, seen);
+    pub(super) fn add(&mut self, expected: Nanos, seen: Nanos) {
+        let units = |time: Nanos| u32::try_from(time >> 8).unwrap_or(u32::MAX);
+        self.pairs[self.count % WINDOW] = (units(expected), units(seen));
         self.count = self.count.wrapping_add(1);
     }
 
@@ -121,52 +130,44 @@ impl Pairs {
     }
 
     /// After every full window: takes it into the average.
-    pub(super) fn close(&mut self) {
-        if let Some(foresight) = self.foresight() {
-            self.windows += 1;
-            let step = (1.0 / self.windows as f32).max(0.25);
-            self.average += step * (foresight.concordance - self.average);
-        }
+    pub(super) fn close(&mut self, foresight: Foresight) {
+        self.windows += 1;
+        let step = (1.0 / self.windows as f32).max(0.25);
+        self.average += step * (foresight.concordance - self.average);
     }
 
-    pub(super) fn foresight(&self) -> Option<Foresight> {
+    /// How well these were foretold; `None` of fewer than 8. Compares each with each: not under a lock.
+    #[must_use]
+    pub fn foresight(&self) -> Option<Foresight> {
         let pairs = &self.pairs[..self.count.min(WINDOW)];
-        let (mut all, mut different, mut right) = (0.0, 0.0, 0.0);
+        // `right` counts twice, for expecting the same of both is a guess.
+        let (mut different, mut right) = (0_u32, 0_u32);
         for (i, a) in pairs.iter().enumerate() {
             for b in &pairs[..i] {
-                all += 1.0;
                 let (short, long) = if a.1 < b.1 { (a, b) } else { (b, a) };
-                if long.1 > 1.25 * short.1 {
-                    different += 1.0;
-                    // Expecting the same of both is a guess.
-                    right += if short.0 < long.0 {
-                        1.0
-                    } else if short.0 > long.0 {
-                        0.0
-                    } else {
-                        0.5
-                    };
-                }
+                let clearly = 4 * u64::from(long.1) > 5 * u64::from(short.1);
+                let foretold = u32::from(short.0 < long.0) + u32::from(short.0 <= long.0);
+                different += u32::from(clearly);
+                right += if clearly { foretold } else { 0 };
             }
         }
+        let all = pairs.len() * pairs.len().saturating_sub(1) / 2;
         (pairs.len() >= FEWEST_PAIRS).then(|| Foresight {
-            concordance: if different > 0.0 { right / different } else { 0.5 },
-            different: different / all,
+            concordance: if different > 0 { right as f32 / (2 * different) as f32 } else { 0.5 },
+            different: different as f32 / all as f32,
         })
     }
 
     /// What speaks for trying an order by expected sizes, if anything does: the order is foretold clearly better than by guessing, or
     /// all sizes are so much the same that one after the other beats all at once in any order.
-    pub(super) fn promising(&self) -> Option<Foresight> {
-        let now = self.foresight()?;
+    pub(super) fn promising(&self, now: Foresight) -> Option<Foresight> {
         let clearly = self.count >= PAIRS_TO_JUDGE && now.concordance >= 0.7;
         let steadily = self.windows >= 3 && self.average >= 0.6 && now.concordance >= 0.6;
         (now.different < 0.1 || clearly || steadily).then_some(now)
     }
 
     /// What speaks against going on: the order is guessed.
-    pub(super) fn hopeless(&self) -> Option<Foresight> {
-        let now = self.foresight()?;
+    pub(super) fn hopeless(&self, now: Foresight) -> Option<Foresight> {
         let guessed = self.windows >= 3 && self.average < 0.55 && now.concordance < 0.55;
         (guessed && now.different >= 0.1).then_some(now)
     }

@@ -21,10 +21,14 @@
 //! Memory is fixed, about 250 KB; nothing is allocated but by `register`.
 
 mod decisions;
+mod lesson;
 mod network;
 mod policy;
+mod quick;
 mod versions;
 
+pub use lesson::Lesson;
 pub use network::{FEATURES, Outputs, PRIOR, Pass, REACH, TOKENS, Target, Tokens, WEIGHTS, Weights};
 pub use policy::{Learning, Transformer};
+pub use quick::{POINT, TOLERANCE, Token};
 pub use versions::{ENCODED, VERSIONS, Version, Versions, WeightsError};

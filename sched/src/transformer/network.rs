@@ -25,13 +25,13 @@ use crate::fast::{exp, ln};
 pub const TOKENS: usize = 16;
 /// Features of a task.
 pub const FEATURES: usize = 4;
-const HEAD: usize = 8;
-const HIDDEN: usize = 8;
+pub(super) const HEAD: usize = 8;
+pub(super) const HIDDEN: usize = 8;
 const JOINED: usize = FEATURES + HEAD;
 /// How far learning may move the logarithm of a task's benefit.
 pub const REACH: f32 = 0.7;
 /// 1 / √HEAD.
-const SCALE: f32 = 0.353_553_4;
+pub(super) const SCALE: f32 = 0.353_553_4;
 
 /// Tokens, a row each; rows from `tasks` on are not looked at.
 pub type Tokens = SMatrix<f32, TOKENS, FEATURES>;
@@ -45,14 +45,14 @@ pub const PRIOR: SMatrix<f32, FEATURES, 1> = SMatrix::<f32, FEATURES, 1>::new(-4
 /// All that is learned: 226 numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
-    query: SMatrix<f32, FEATURES, HEAD>,
-    key: SMatrix<f32, FEATURES, HEAD>,
-    value: SMatrix<f32, FEATURES, HEAD>,
-    hidden: SMatrix<f32, JOINED, HIDDEN>,
-    hidden_bias: SMatrix<f32, 1, HIDDEN>,
-    output: SMatrix<f32, HIDDEN, 2>,
-    skip: SMatrix<f32, FEATURES, 2>,
-    bias: SMatrix<f32, 1, 2>,
+    pub(super) query: SMatrix<f32, FEATURES, HEAD>,
+    pub(super) key: SMatrix<f32, FEATURES, HEAD>,
+    pub(super) value: SMatrix<f32, FEATURES, HEAD>,
+    pub(super) hidden: SMatrix<f32, JOINED, HIDDEN>,
+    pub(super) hidden_bias: SMatrix<f32, 1, HIDDEN>,
+    pub(super) output: SMatrix<f32, HIDDEN, 2>,
+    pub(super) skip: SMatrix<f32, FEATURES, 2>,
+    pub(super) bias: SMatrix<f32, 1, 2>,
 }
 
 /// Numbers in [`Weights`].
@@ -84,8 +84,6 @@ pub struct Target {
     pub share: [f32; TOKENS],
 }
 
-/// Scores are held within this: e^40 · 16 is far from the end of f32.
-const HIGHEST: f32 = 40.0;
 /// Errors of the logarithm beyond this pull no harder (Huber).
 const HUBER: f32 = 1.0;
 
@@ -219,17 +217,20 @@ impl Weights {
         let key = product::<L, _, _>(tokens, &self.key);
         let value = product::<L, _, _>(tokens, &self.value);
         let mut attention = SMatrix::<f32, TOKENS, TOKENS>::zeros();
-        let mut sums = [0.0; L];
+        let mut highest = [f32::NEG_INFINITY; L];
         for (j, column) in lanes_mut::<L>(attention.as_mut_slice()).take(tasks).enumerate() {
-            let mut scores = [0.0; L];
             for (d, query) in lanes::<L>(query.as_slice()).enumerate() {
-                add_scaled(&mut scores, query, key[(j, d)] * SCALE);
+                add_scaled(column, query, key[(j, d)] * SCALE);
             }
-            for (score, sum) in scores.iter_mut().zip(&mut sums) {
-                *score = exp(score.clamp(-HIGHEST, HIGHEST));
+            highest.iter_mut().zip(column).for_each(|(highest, score)| *highest = highest.max(*score));
+        }
+        // Less the highest of the row, which changes no share: so none is beyond the end of f32.
+        let mut sums = [0.0; L];
+        for column in lanes_mut::<L>(attention.as_mut_slice()).take(tasks) {
+            for ((score, highest), sum) in column.iter_mut().zip(&highest).zip(&mut sums) {
+                *score = exp(*score - highest);
                 *sum += *score;
             }
-            *column = scores;
         }
         let shares = sums.map(|sum| 1.0 / sum.max(f32::MIN_POSITIVE));
         for column in lanes_mut::<L>(attention.as_mut_slice()).take(tasks) {

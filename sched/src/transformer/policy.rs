@@ -1,31 +1,36 @@
 //! The policy around the network.
 
-use super::decisions::{Decision, Decisions, Seen};
-use super::network::{TOKENS, Tokens, Weights};
+use super::decisions::{Decisions, Places, Seen};
+use super::lesson::Lesson;
+use super::network::{TOKENS, Weights};
+use super::quick::{POINT, Quick, Token};
 use super::versions::Versions;
-use crate::fast::{exp, ln};
+use crate::fixed::{ONE, as_ln, exp2, log2};
 use crate::fluid::{BurstId, Fluid};
 use crate::guard::Candidate;
 use crate::history::{History, Outlook, Prospect, Signs, signs};
 use crate::ordered::Ordered;
 use crate::table::Table;
-use crate::{Enqueue, Entity, Nanos, Pick, Policy, QueueError, RegisterError, TaskId};
+use crate::{Enqueue, Entity, Nanos, Origin, Pick, Policy, QueueError, RegisterError, TaskId};
 
-const UNIT_WEIGHT: f32 = 1024.0;
+const UNIT_WEIGHT: u64 = 1024;
 /// Slices are within these bounds.
 const SHORTEST_SLICE: Nanos = 200_000;
 const LONGEST_SLICE: Nanos = 100_000_000;
-/// A woken task must be expected to take at most this share of what the running one has left, to take the CPU at once.
-const PREEMPT_BELOW: f32 = 0.5;
-/// A task that is owed all that it needs counts as if it needed this share of it.
-pub(super) const LATE: f32 = 0.02;
+/// A woken task must be expected to take at most 1/2 of what the running one has left, to take the CPU at once.
+const PREEMPT_BELOW: Nanos = 2;
+/// A task that is owed all that it needs counts as if it needed 1/50 of it.
+pub(super) const LATE: Nanos = 50;
 /// One decision in so many is kept to learn from.
 const KEEP_EVERY: u32 = 2;
-/// Step of gradient descent, and its longest length.
-const RATE: f32 = 0.001;
-const LONGEST_STEP: f32 = 0.005;
-/// Share of a new value in running averages over 20 bursts.
-const STEP: f32 = 0.1;
+/// A new value has a share of one in so many in running averages over 20 bursts.
+const AVERAGED: i32 = 10;
+/// And in that of all sizes.
+const ALL_AVERAGED: i32 = 50;
+/// And in those of the errors of predictions; a logarithm has 24 bits behind the point there.
+const ERRORS_AVERAGED: u64 = 200;
+/// Mean size before any was seen: 3 ms.
+const MEAN: Nanos = 3_000_000;
 
 /// How learning goes.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -42,14 +47,35 @@ pub struct Learning {
     pub persistence_error: f32,
 }
 
+/// What [`Learning`] tells, in whole numbers.
+#[derive(Default)]
+struct Errors {
+    predicted: u64,
+    own: i64,
+    persistence: i64,
+}
+
+impl Errors {
+    /// A burst was foretold twice, and has ended: all three as log₂.
+    fn add(&mut self, own: i32, persistence: i32, seen: i32) {
+        self.predicted += 1;
+        let last = self.predicted.min(ERRORS_AVERAGED) as i64;
+        for (average, foretold) in [(&mut self.own, own), (&mut self.persistence, persistence)] {
+            *average += ((i64::from((foretold - seen).abs()) << 8) - *average) / last;
+        }
+    }
+}
+
 struct Record {
-    weight: f32,
-    /// ln(weight / 1024) / 4.
-    priority: f32,
+    weight: u32,
+    /// ln(weight / 1024) / 4, as in a token.
+    priority: i16,
+    /// What its signs are made of.
+    known: Origin,
     signs: Signs,
     outlook: Outlook,
     /// The last size with the most specific sign that was seen before.
-    persistence: Option<f32>,
+    persistence: Option<Nanos>,
     prospect: Prospect,
     /// Number of the burst at hand.
     burst: u32,
@@ -68,7 +94,39 @@ struct Record {
     /// When it blocked last, and what share of its time it sleeps.
     blocked: Nanos,
     began: Nanos,
-    sleep_share: f32,
+    sleep_share: i16,
+    places: Places,
+}
+
+/// What a pick looks at.
+struct View {
+    tokens: [Token; TOKENS],
+    /// Where the tasks' records are.
+    at: [usize; TOKENS],
+    tasks: usize,
+}
+
+/// ln 2 / 4 · 2¹⁶.
+const QUARTER_LN2: i64 = 11_357;
+
+/// A quarter of the natural logarithm, as in a token, of a logarithm as in [`crate::fixed`].
+fn feature(logarithm: i32) -> i16 {
+    let feature = (i64::from(logarithm) * QUARTER_LN2) >> (32 - POINT);
+    feature.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
+}
+
+fn scaled(time: Nanos, weight: u32) -> Nanos {
+    match weight {
+        1024 => time,
+        _ => time.saturating_mul(UNIT_WEIGHT) / u64::from(weight.max(1)),
+    }
+}
+
+/// What a task is owed at `virtual_time`, compared to ideal sharing.
+fn owed(record: &Record, virtual_time: u64) -> i64 {
+    let passed = virtual_time.saturating_sub(record.origin);
+    let due = passed.saturating_mul(u64::from(record.weight)) / UNIT_WEIGHT;
+    due as i64 - (record.attained - record.brought) as i64
 }
 
 /// The policy; see the head of the module.
@@ -84,14 +142,21 @@ pub struct Transformer {
     history: History,
     fluid: Fluid,
     weights: Weights,
+    /// The same, as a decision reads them; and whether all of them are finite.
+    quick: Quick,
+    finite: bool,
+    /// Counts exchanges of the weights that were not learned.
+    exchanged: u32,
     decisions: Decisions,
     versions: Versions,
-    /// A decision to learn from.
-    lesson: Option<Decision>,
     picks: u32,
-    /// Running mean of ln(burst size): the scale of the features.
-    mean_ln: f32,
-    learning: Learning,
+    /// Running mean of log₂(burst size), and that size: the scale of the features.
+    mean_log2: i32,
+    mean: Nanos,
+    errors: Errors,
+    /// Steps, and the running average of their loss.
+    steps: u64,
+    loss: f32,
     learns: bool,
 }
 
@@ -107,13 +172,18 @@ impl Transformer {
             now: 0,
             history: History::new()?,
             fluid: Fluid::new()?,
+            quick: Quick::new(&Weights::untrained()),
             weights: Weights::untrained(),
+            finite: true,
+            exchanged: 0,
             decisions: Decisions::new()?,
             versions: Versions::new()?,
-            lesson: None,
             picks: 0,
-            mean_ln: ln(3e6),
-            learning: Learning::default(),
+            mean_log2: log2(MEAN),
+            mean: MEAN,
+            errors: Errors::default(),
+            steps: 0,
+            loss: 0.0,
             learns: true,
         })
     }
@@ -131,24 +201,33 @@ impl Transformer {
 
     /// Makes one weight no number, as a fault in learning would: for tests of what becomes of that.
     pub fn poison(&mut self) {
-        self.weights.poison();
+        let mut weights = self.weights.clone();
+        weights.poison();
+        self.exchange(weights);
+    }
+
+    fn exchange(&mut self, weights: Weights) {
+        self.quick = Quick::new(&weights);
+        self.finite = weights.finite();
+        self.weights = weights;
+        self.exchanged = self.exchanged.wrapping_add(1);
     }
 
     /// Other weights, such as saved ones; those that it has are put by first.
     pub fn load(&mut self, weights: Weights) {
         self.save();
-        self.weights = weights;
+        self.exchange(weights);
     }
 
     /// Puts the weights by; returns the version's number.
     pub fn save(&mut self) -> u32 {
-        self.versions.save(&self.weights, self.now, self.learning.steps, self.learning.loss)
+        self.versions.save(&self.weights, self.now, self.steps, self.loss)
     }
 
     /// Goes back to the version put by last, which is forgotten; `None` when there is none. Returns its number.
     pub fn rollback(&mut self) -> Option<u32> {
         let version = self.versions.pop()?;
-        self.weights = version.weights;
+        self.exchange(version.weights);
         Some(version.number)
     }
 
@@ -161,7 +240,27 @@ impl Transformer {
     /// How learning goes.
     #[must_use]
     pub fn learning(&self) -> Learning {
-        self.learning
+        let Errors { predicted, own, persistence } = self.errors;
+        let (error, persistence_error) = (as_ln((own >> 8) as i32), as_ln((persistence >> 8) as i32));
+        Learning { steps: self.steps, loss: self.loss, predicted, error, persistence_error }
+    }
+
+    /// What to learn from next, to be taken elsewhere: [`Lesson::learn`] takes a while, and needs nothing of this. `None` when there is
+    /// nothing.
+    pub fn lesson(&mut self) -> Option<Lesson> {
+        let decision = if self.learns { self.decisions.lesson()? } else { return None };
+        Some(Lesson::new(decision, self.weights.clone(), self.exchanged))
+    }
+
+    /// A lesson comes back, learned. Weights that were exchanged meanwhile stay.
+    pub fn learned(&mut self, lesson: &Lesson) {
+        if let Some((weights, quick, finite, loss)) = lesson.outcome(self.exchanged) {
+            self.weights.clone_from(weights);
+            self.quick = *quick;
+            self.finite = finite;
+            self.steps += 1;
+            self.loss += (loss - self.loss) * 0.02;
+        }
     }
 
     /// What is expected of a task's burst, from its beginning.
@@ -180,75 +279,76 @@ impl Transformer {
         record.active = false;
         record.blocked = now;
         let size = record.attained;
-        let seen = ln(size.max(1) as f32);
+        let seen = log2(size);
         if let (Some(median), Some(last)) = (record.outlook.median(), record.persistence) {
-            let learning = &mut self.learning;
-            learning.predicted += 1;
-            let step = (1.0 / learning.predicted as f32).max(0.005);
-            learning.error += ((ln(median) - seen).abs() - learning.error) * step;
-            learning.persistence_error += ((ln(last) - seen).abs() - learning.persistence_error) * step;
+            self.errors.add(log2(median), log2(last), seen);
         }
-        self.mean_ln += (seen - self.mean_ln) * 0.02;
-        self.decisions.ended(task, record.burst, size);
-        let (signs, ideal, here) = (record.signs, record.ideal, size - record.brought);
-        self.history.learn(&signs, size);
+        self.mean_log2 += (seen - self.mean_log2) / ALL_AVERAGED;
+        self.mean = exp2(self.mean_log2);
+        self.decisions.ended(task, record.burst, size, &core::mem::take(&mut record.places));
+        self.history.learn(&record.signs, size);
         self.fluid.advance(now, &mut |_| {});
-        self.fluid.end(ideal, here);
+        self.fluid.end(record.ideal, size - record.brought);
     }
 
     /// Where a task stands: V at the end of its burst, if it has as much ahead as its effort.
     fn key(record: &Record, prospect: &Prospect) -> u64 {
-        let ahead =
-            (prospect.effort + (record.attained - record.brought) as f32) * (UNIT_WEIGHT / record.weight);
-        record.origin.saturating_add(ahead as u64)
+        let ahead = prospect.effort.saturating_add(record.attained - record.brought);
+        record.origin.saturating_add(scaled(ahead, record.weight))
     }
 
     /// A tenth more than it should run before looking again, so that a burst as long as expected ends within it.
     fn slice(record: &Record) -> Nanos {
-        ((record.prospect.stretch * 1.1) as Nanos).clamp(SHORTEST_SLICE, LONGEST_SLICE)
-    }
-
-    /// What it is owed, compared to ideal sharing, in nanoseconds.
-    fn lag(&self, record: &Record) -> f32 {
-        let due =
-            self.fluid.virtual_time().saturating_sub(record.origin) as f32 * (record.weight / UNIT_WEIGHT);
-        due - (record.attained - record.brought) as f32
+        let stretch = record.prospect.stretch;
+        stretch.saturating_add(stretch / 10).clamp(SHORTEST_SLICE, LONGEST_SLICE)
     }
 
     /// A token for each of the tasks that a pick looks at.
-    fn look(&self) -> (Tokens, [Seen; TOKENS], usize) {
-        let mut tokens = Tokens::zeros();
-        let mut seen = [Seen::default(); TOKENS];
-        let mut tasks = 0;
+    fn look(&self) -> View {
+        let mut view = View { tokens: [[0; 4]; TOKENS], at: [0; TOKENS], tasks: 0 };
         let oldest = self.waiting.first().map(|(_, task)| task);
         let first = self.queue.iter().filter(|task| Some(*task) != oldest).take(TOKENS - 1);
-        let scale = exp(-self.mean_ln);
-        let (mut ranks, mut owed) = ([1.0_f32; TOKENS], [0.0_f32; TOKENS]);
-        for (task, record) in
-            oldest.into_iter().chain(first).filter_map(|task| Some((task, self.records.get(task)?)))
-        {
-            let effort = record.prospect.effort;
-            let lag = self.lag(record);
-            ranks[tasks] = (effort - lag).max(LATE * effort) * scale;
-            owed[tasks] = 1.0 + lag.max(0.0) * scale;
-            tokens[(tasks, 2)] = record.sleep_share;
-            tokens[(tasks, 3)] = record.priority;
-            seen[tasks] = Seen {
+        let places = view.tokens.iter_mut().zip(&mut view.at);
+        for (task, (token, place)) in oldest.into_iter().chain(first).zip(places) {
+            let Some((at, (_, record))) =
+                self.records.position(task).and_then(|at| Some((at, self.records.at(at)?)))
+            else {
+                break;
+            };
+            let (effort, lag) = (record.prospect.effort, owed(record, self.fluid.virtual_time()));
+            let rank = (effort as i64 - lag).max((effort / LATE) as i64);
+            let owed = if lag > 0 { log2(self.mean.saturating_add(lag as u64)) - self.mean_log2 } else { 0 };
+            *token = [
+                feature(log2(rank as u64) - self.mean_log2),
+                feature(owed.max(0)),
+                record.sleep_share,
+                record.priority,
+            ];
+            *place = at;
+            view.tasks += 1;
+        }
+        view
+    }
+
+    /// Keeps what was looked at, to learn from it.
+    fn keep(&mut self, view: &View) {
+        let virtual_time = self.fluid.virtual_time();
+        let (decision, number) = self.decisions.add();
+        for (place, (&at, token)) in (0..).zip(view.at.iter().zip(&view.tokens)).take(view.tasks) {
+            let Some((task, _)) = self.records.at(at) else { return };
+            let Some(record) = self.records.at_mut(at) else { return };
+            record.places.add(number, place);
+            let seen = Seen {
                 task,
                 burst: record.burst,
-                weight: record.weight / UNIT_WEIGHT,
+                weight: record.weight,
                 attained: record.attained,
                 expected: record.prospect.remaining,
-                owed: lag,
+                owed: owed(record, virtual_time),
                 left: None,
             };
-            tasks += 1;
+            decision.add(*token, seen);
         }
-        for i in 0..TOKENS {
-            tokens[(i, 0)] = (ln(ranks[i]) / 4.0).clamp(-4.0, 4.0);
-            tokens[(i, 1)] = (ln(owed[i]) / 4.0).clamp(0.0, 4.0);
-        }
-        (tokens, seen, tasks)
     }
 }
 
@@ -256,39 +356,47 @@ impl Candidate for Transformer {
     fn prefer(&mut self, now: Nanos) -> Option<Pick> {
         self.settle(now);
         self.fluid.advance(now, &mut |_| {});
-        let (tokens, seen, tasks) = self.look();
+        let view = self.look();
         let mut best = 0;
-        if tasks > 1 {
-            let pass = self.weights.forward(&tokens, tasks);
-            for i in 1..tasks {
-                if pass.outputs[(i, 1)] > pass.outputs[(best, 1)] {
-                    best = i;
-                }
-            }
+        if view.tasks > 1 {
+            best = self.quick.choose(&view.tokens[..view.tasks]);
             self.picks = self.picks.wrapping_add(1);
             if self.learns && self.picks.is_multiple_of(KEEP_EVERY) {
-                self.lesson = self.decisions.add(Decision::new(tokens, seen, tasks)).or(self.lesson.take());
+                self.keep(&view);
             }
-        } else if tasks == 0 {
+        } else if view.tasks == 0 {
             return None;
         }
-        let task = seen[best].task;
-        let slice = self.records.get(task).map(Self::slice)?;
-        Some(Pick { task, slice })
+        let (task, record) = self.records.at(view.at[best])?;
+        Some(Pick { task, slice: Self::slice(record) })
     }
 
     fn expected(&self, task: TaskId) -> Option<Nanos> {
-        self.records.get(task).map(|record| record.prospect.remaining as Nanos)
+        self.records.get(task).map(|record| record.prospect.remaining)
     }
 
     fn healthy(&self) -> bool {
-        self.weights.finite() && self.mean_ln.is_finite()
+        self.finite
     }
 
     fn restart(&mut self) {
-        self.weights = Weights::untrained();
-        self.mean_ln = ln(3e6);
-        self.learning = Learning::default();
+        self.exchange(Weights::untrained());
+        (self.mean_log2, self.mean) = (log2(MEAN), MEAN);
+        (self.errors, self.steps, self.loss) = (Errors::default(), 0, 0.0);
+    }
+
+    type Lesson = Lesson;
+
+    fn lesson(&mut self) -> Option<Lesson> {
+        Self::lesson(self)
+    }
+
+    fn learn(lesson: &mut Lesson) {
+        lesson.learn();
+    }
+
+    fn learned(&mut self, lesson: &Lesson) {
+        Self::learned(self, lesson);
     }
 }
 
@@ -302,13 +410,13 @@ impl Policy for Transformer {
         let tasks = self.records.len() + 1;
         self.queue.reserve(tasks, task)?;
         self.waiting.reserve(tasks, task)?;
-        let outlook = Outlook::default();
         let record = Record {
-            weight: entity.weight() as f32,
-            priority: 0.0,
+            weight: entity.weight(),
+            priority: 0,
+            known: Origin::default(),
             signs: Signs::default(),
-            prospect: outlook.prospect(0, self.history.tail()),
-            outlook,
+            prospect: Prospect::UNKNOWN,
+            outlook: Outlook::default(),
             persistence: None,
             burst: 0,
             attained: 0,
@@ -321,7 +429,8 @@ impl Policy for Transformer {
             queued: false,
             blocked: now,
             began: now,
-            sleep_share: 0.0,
+            sleep_share: 0,
+            places: Places::default(),
         };
         self.records.insert(task, record)
     }
@@ -354,33 +463,41 @@ impl Policy for Transformer {
             }
         }
         let Some(record) = self.records.get_mut(task) else { return Err(QueueError::Unknown { task }) };
-        if record.weight != entity.weight() as f32 || record.burst == 0 {
-            record.weight = entity.weight() as f32;
-            record.priority = ln(record.weight / UNIT_WEIGHT) / 4.0;
+        let new = record.burst == 0;
+        if record.weight != entity.weight() || new {
+            record.weight = entity.weight();
+            record.priority = feature(log2(u64::from(record.weight)) - 10 * ONE);
         }
         if !record.active {
             record.active = true;
-            record.brought = if why == Enqueue::New { entity.burst() } else { 0 };
+            let here_first = matches!(why, Enqueue::New | Enqueue::Moved);
+            record.brought = if here_first { entity.burst() } else { 0 };
             record.attained = record.brought;
             record.burst = record.burst.wrapping_add(1);
-            record.signs = signs(task, entity.origin());
-            if why == Enqueue::New {
+            if record.known != entity.origin() || new || record.signs[0] == 0 {
+                record.known = entity.origin();
+                record.signs = signs(task, record.known);
+            }
+            if here_first {
                 // A sign of its own is worth a ring only for who comes back.
                 record.signs[0] = 0;
             } else {
                 let (slept, passed) =
                     (now.saturating_sub(record.blocked), now.saturating_sub(record.began).max(1));
-                record.sleep_share += (slept as f32 / passed as f32 - record.sleep_share) * STEP;
+                let share = ((slept.min(passed) << POINT) / passed) as i32;
+                record.sleep_share += ((share - i32::from(record.sleep_share)) / AVERAGED) as i16;
             }
             record.began = now;
             record.outlook = self.history.outlook(&record.signs);
             record.persistence = self.history.last(&record.signs);
             self.fluid.advance(now, &mut |_| {});
-            let size = record.outlook.prospect(record.attained, self.history.tail()).remaining as Nanos;
-            let last = (why != Enqueue::New).then_some(record.ideal);
+            record.prospect = record.outlook.prospect(record.attained, self.history.tail());
+            let last = (!here_first).then_some(record.ideal);
+            let size = record.prospect.remaining;
             (record.ideal, record.origin) = self.fluid.begin(size, entity.weight(), last, false);
+        } else {
+            record.prospect = record.outlook.prospect(record.attained, self.history.tail());
         }
-        record.prospect = record.outlook.prospect(record.attained, self.history.tail());
         record.queued = true;
         record.since = now;
         record.key = Self::key(record, &record.prospect);
@@ -420,26 +537,17 @@ impl Policy for Transformer {
         match (self.records.get(woken), self.records.get(current)) {
             (Some(woken), Some(current)) => {
                 let prospect = current.outlook.prospect(current.attained, self.history.tail());
-                let margin = (1.0 - PREEMPT_BELOW) * prospect.effort * (UNIT_WEIGHT / current.weight);
-                woken.key.saturating_add(margin as u64) < Self::key(current, &prospect)
+                let margin = prospect.effort - prospect.effort / PREEMPT_BELOW;
+                woken.key.saturating_add(scaled(margin, current.weight)) < Self::key(current, &prospect)
             }
             _ => false,
         }
     }
 
     fn maintain(&mut self, _now: Nanos) -> bool {
-        if !self.learns {
-            return false;
-        }
-        let Some(lesson) = self.lesson.take().or_else(|| self.decisions.take_complete()) else {
-            return false;
-        };
-        let pass = self.weights.forward(&lesson.tokens, lesson.tasks);
-        let (loss, gradient) = self.weights.gradient(&lesson.tokens, &pass, &lesson.target());
-        if self.weights.descend(&gradient, RATE, LONGEST_STEP) {
-            self.learning.steps += 1;
-            self.learning.loss += (loss - self.learning.loss) * 0.02;
-        }
+        let Some(mut lesson) = Self::lesson(self) else { return false };
+        lesson.learn();
+        Self::learned(self, &lesson);
         true
     }
 

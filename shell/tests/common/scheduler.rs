@@ -120,11 +120,13 @@ impl Scheduling for Machine {
                 compared: 50,
                 agreed: 40,
                 overruns: 2,
+                late: 3,
                 refused: 0,
                 starved: 1,
                 returns: 1,
             },
             decision: latency(&[3_000, 3_500, 12_000, 60_000]),
+            told: latency(&[700, 900, 9_000]),
             learning: Learning { steps: 300, loss: 0.02, predicted, error, persistence_error: error + 0.2 },
         };
         SchedulerStats {

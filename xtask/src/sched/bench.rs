@@ -7,6 +7,7 @@ use sched::guard::{Guard, Rule, Trusting};
 use sched::simulator::{Costs, simulate};
 use sched::transformer::Transformer;
 use sched::{Class, Eevdf, Enqueue, Entity, Fcfs, Mlfq, Nanos, Nice, Origin, Policy, RoundRobin, TaskId};
+use std::any::Any;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -25,7 +26,6 @@ fn policies() -> [(&'static str, Make); 6] {
         ("eevdf", || Some(Box::new(Eevdf::new()))),
         ("transformer", || Some(Box::new(Transformer::new()?))),
         ("  guarded", || {
-            // A made-up load says nothing of response times: it is kept acting.
             let mut guard = Guard::new(Transformer::new()?, Box::new(Trusting), || 0)?;
             guard.set_rule(Rule::Acting);
             Some(Box::new(guard))
@@ -63,6 +63,12 @@ fn time(policy: &mut dyn Policy, tasks: u32) -> Result<(Vec<u64>, Vec<u64>)> {
     let mut now: Nanos = 0;
     let mut current = policy.pick(now).context("nobody was picked")?;
     for round in 0..ROUNDS {
+        // A made-up load says nothing of response times: the transformer is kept acting.
+        if let Some(guard) = (policy as &mut dyn Any).downcast_mut::<Guard<Transformer>>()
+            && guard.rule() != Rule::Acting
+        {
+            guard.set_rule(Rule::Acting);
+        }
         let ran = 50_000 + (round as u64 * 7919) % 900_000;
         now += ran;
         // Every third event a burst ends, and the task wakes at once.
@@ -156,7 +162,7 @@ fn learning_step() -> Result<()> {
         weights.descend(&gradient, 1e-6, 1e-6);
     });
     println!(
-        "\nthe network at {TOKENS} tasks, in ns: forward {} / {}, learning step {} / {}",
+        "\nthe exact network, that learns, at {TOKENS} tasks, in ns: forward {} / {}, learning step {} / {}",
         forward.0, forward.1, step.0, step.1
     );
     Ok(())

@@ -12,17 +12,18 @@ use sched::transformer::Transformer;
 use sched::{Class, Enqueue, Entity, Nice, Policy};
 use shell::{FairPolicy, LearnedMode};
 
-/// How often it looks. It does one step on each CPU then, which keeps that CPU's queue locked: for 4 µs natively, for 0.3 ms under emulation.
+/// How often it looks. It does one step on each CPU then.
 const PERIOD_NANOS: u64 = 10_000_000;
+/// After a step of learning there is none on that CPU for so many times as long: it takes 1 % of the time at most, also where it takes long.
+const REST: u64 = 100;
 /// Seconds whose switches are remembered.
 const SECONDS: usize = 60;
 
 static SWITCHES: IrqMutex<heapless::Deque<u64, SECONDS>> = IrqMutex::new(heapless::Deque::new());
 
-/// What a decision among [`TASKS`] tasks may take for the transformer to be the policy after boot: a fifth of its budget, so that a machine
-/// that is held up now and then does not run over it. A processor takes 2 µs, an emulated one 100; there EEVDF is the policy, for
-/// every switch would cost three times as much, and with many tasks the transformer would be over its budget each time.
-const WORTH_IT_NANOS: u64 = 10_000;
+/// What a decision among [`TASKS`] tasks may take for the transformer to be the policy after boot: half of its budget, so that a machine
+/// that is held up now and then does not run over it. A processor takes 1 µs, an emulated one 15.
+const WORTH_IT_NANOS: u64 = sched::guard::BUDGET / 2;
 const TASKS: u32 = 16;
 
 /// Chooses the boot's policy, and starts the thread. The transformer, where it is quick enough, decides when its guard finds that
@@ -70,14 +71,17 @@ pub fn switches_by_second() -> Vec<u64> {
 
 fn learn() {
     let mut seen = [0; percpu::MAX_CPUS];
+    let mut rested = [0; percpu::MAX_CPUS];
     let mut told = [0; percpu::MAX_CPUS];
     let mut second = (uptime_nanos(), switches());
     loop {
-        for (cpu, seen) in percpu::all().zip(&mut seen) {
+        for ((cpu, seen), rested) in percpu::all().zip(&mut seen).zip(&mut rested) {
             let switches = cpu.switches.load(Ordering::Relaxed);
             if switches != *seen {
                 *seen = switches;
-                tasks::maintain(cpu.index);
+                let now = uptime_nanos();
+                let took = tasks::maintain(cpu.index, now >= *rested);
+                *rested = (now + took * REST).max(*rested);
             }
         }
         cpus().zip(&mut told).for_each(|(cpu, told)| tell(cpu, told));

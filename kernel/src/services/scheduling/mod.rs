@@ -153,6 +153,7 @@ fn learned(cpu: usize) -> Option<LearnedStats> {
         cpu: cpu as u32,
         counts: guard.counts(),
         decision: guard.latency(),
+        told: guard.told(),
         learning: guard.candidate().map(|it| it.transformer().learning()).unwrap_or_default(),
     })
 }

@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use sched::guard::{Guard, Rule};
+use sched::guard::{Candidate, Guard, Rule};
 use sched::transformer::Transformer;
 use sched::{Class, Eevdf, Enqueue, Entity, Nice, Origin, Policy, RoundRobin, key};
 use shell::{FairPolicy, LearnedMode};
@@ -168,16 +168,24 @@ fn decisions(line: &mut String) -> Result<(), String> {
         ("transformer alone", Transformer::new().map(|it| Box::new(it) as Box<dyn Policy>)),
     ];
     for (name, policy) in policies {
-        let [picks, wakes, lessons] = play(policy.ok_or_else(no_memory)?)?;
-        *line += &alloc::format!(" {name} {picks}");
-        *line += &alloc::format!(" (to queue {wakes}");
-        *line += &if lessons.is_empty() { ")".into() } else { alloc::format!(", to learn {lessons})") };
+        let [picks, wakes, lessons, reviews, steps] = play(policy.ok_or_else(no_memory)?)?;
+        *line += &alloc::format!(" {name} {picks} (to queue {wakes}");
+        if !lessons.is_empty() {
+            *line +=
+                &alloc::format!(", locked for a lesson {lessons} and a look {reviews}, to learn {steps}");
+        }
+        line.push(')');
     }
     Ok(())
 }
 
-/// Plays bursts of repeating programs on a queue of its own: what picks, wake-ups and steps of learning take.
-fn play(mut policy: Box<dyn Policy>) -> Result<[String; 3], String> {
+fn guard_of(policy: &mut dyn Policy) -> Option<&mut Guard<Transformer>> {
+    (policy as &mut dyn core::any::Any).downcast_mut()
+}
+
+/// Plays bursts of repeating programs on a queue of its own: what picks and wake-ups take; and of a guard, what the queue is locked for to
+/// take a lesson away and to bring it back, to look at how it does, and what learning takes without the lock.
+fn play(mut policy: Box<dyn Policy>) -> Result<[String; 5], String> {
     let mut random = Random::new(7);
     let mut now = 0;
     let mut entities: Vec<Entity> = (0..TASKS)
@@ -201,13 +209,13 @@ fn play(mut policy: Box<dyn Policy>) -> Result<[String; 3], String> {
             time::tsc() - start
         })
     };
-    let (mut picks, mut wakes, mut lessons) = (Vec::new(), Vec::new(), Vec::new());
+    let [mut picks, mut wakes, mut lessons, mut reviews, mut steps] = [const { Vec::new() }; 5];
     while picks.len() < DECISIONS {
-        if let Some(guard) = (policy.as_mut() as &mut dyn core::any::Any).downcast_mut::<Guard<Transformer>>()
+        if let Some(guard) = guard_of(policy.as_mut())
             && guard.rule() == Rule::Shadow
             && guard.counts().candidate > 0
         {
-            // Under emulation it is over the budget, and would only watch.
+            // Where it is over the budget it would only watch.
             guard.set_rule(Rule::Acting);
         }
         let mut picked = None;
@@ -221,15 +229,23 @@ fn play(mut policy: Box<dyn Policy>) -> Result<[String; 3], String> {
         let mut queued = Ok(());
         wakes.push(timed(&mut || queued = policy.enqueue(entity, Enqueue::Wakeup, now)));
         queued.map_err(|error| error.to_string())?;
-        if picks.len().is_multiple_of(8) {
-            let mut learned = false;
-            let ticks = timed(&mut || learned = policy.maintain(now));
-            if learned {
-                lessons.push(ticks);
+        if picks.len().is_multiple_of(8)
+            && let Some(guard) = guard_of(policy.as_mut())
+        {
+            // What the queue is locked for: before and after the step of learning.
+            let mut lesson = None;
+            let taking = timed(&mut || lesson = guard.lesson());
+            if let Some(lesson) = &mut lesson {
+                steps.push(timed(&mut || Transformer::learn(lesson)));
+                lessons.push(taking + timed(&mut || guard.learned(lesson)));
             }
+            let mut pairs = None;
+            let copying = timed(&mut || pairs = guard.pairs());
+            let foresight = pairs.and_then(|pairs| pairs.foresight());
+            reviews.push(copying + timed(&mut || guard.inspect(foresight)));
         }
     }
-    Ok([picks, wakes, lessons].map(|mut samples| {
+    Ok([picks, wakes, lessons, reviews, steps].map(|mut samples| {
         samples.sort_unstable();
         let at = |share: usize| samples.get(samples.len() * share / 100).copied();
         at(50).zip(at(99)).map_or(String::new(), |(median, p99)| alloc::format!("{median}/{p99}"))

@@ -2,7 +2,7 @@
 //!
 //! JSON: `{"switches_by_second":[oldest first],"policies":[{"policy","wakeups","wakeup_p50_ns","wakeup_p99_ns","decisions",
 //! "decision_p50_ns","decision_p99_ns"}],"transformer":[{"cpu","decisions","acted","compared","agreed","over_budget","refused","starved",
-//! "returns","answers","answer_p50_ns","answer_p99_ns","predicted","error","persistence_error","steps","loss"}],"versions":[as in
+//! "returns","answers","answer_p50_ns","answer_p99_ns","told","told_p50_ns","told_p99_ns","told_over_budget","predicted","error","persistence_error","steps","loss"}],"versions":[as in
 //! `schedctl save`],"servers":[{"cpu","task","misses","throttled","jitter_p99_us"}]}`; `servers` only with the feature
 //! `reservations`. Times are rounded up to powers of two, `null` where nothing was measured; errors are the mean of
 //! |ln predicted − ln seen| of burst sizes.
@@ -52,7 +52,8 @@ fn as_text(
     let mut text = switches(&stats.switches_by_second);
     text += &format!("\n{}", policies(stats));
     if !stats.learned.is_empty() {
-        text += &format!("\n{}\n{}", decisions(&stats.learned), learning(&stats.learned));
+        text += &format!("\n{}\n{}", decisions(&stats.learned), told(&stats.learned));
+        text += &format!("\n{}", learning(&stats.learned));
         text += &format!("\n{}", weights::versions_as_text(versions));
     }
     #[cfg(feature = "reservations")]
@@ -137,6 +138,30 @@ fn decisions(learned: &[LearnedStats]) -> String {
     format!("{table}")
 }
 
+/// The calls that ask for nothing: their time counts in the budget, too.
+fn told(learned: &[LearnedStats]) -> String {
+    let columns = [
+        ("CPU", Align::Right),
+        ("CALLS", Align::Right),
+        ("MEDIAN", Align::Right),
+        ("p99", Align::Right),
+        ("OVER 50 us", Align::Right),
+    ];
+    let mut table = Table::new(&columns);
+    for LearnedStats { cpu, counts, told, .. } in learned {
+        table.row([
+            cpu.to_string(),
+            told.count().to_string(),
+            shown(quantile(told, 0.5)),
+            shown(quantile(told, 0.99)),
+            counts.late.to_string(),
+        ]);
+    }
+    format!(
+        "{table}Calls tell it that a thread was queued, has run, was picked or has left; one over the budget counts as a late answer.\n"
+    )
+}
+
 fn learning(learned: &[LearnedStats]) -> String {
     let columns = [
         ("CPU", Align::Right),
@@ -171,17 +196,23 @@ fn as_json(stats: &SchedulerStats, status: &SchedulerStatus, versions: &[WeightV
             times(o, ("wakeups", "wakeup_p50_ns", "wakeup_p99_ns"), &policy.wakeup);
             times(o, ("decisions", "decision_p50_ns", "decision_p99_ns"), &policy.decision);
         });
-        o.objects("transformer", &stats.learned, |o, LearnedStats { cpu, counts, decision, learning }| {
-            o.number("cpu", *cpu).number("decisions", counts.decisions).number("acted", counts.candidate);
-            o.number("compared", counts.compared).number("agreed", counts.agreed);
-            o.number("over_budget", counts.overruns).number("refused", counts.refused);
-            o.number("starved", counts.starved).number("returns", counts.returns);
-            times(o, ("answers", "answer_p50_ns", "answer_p99_ns"), decision);
-            let error = |error: f32| (learning.predicted > 0).then_some(f64::from(error));
-            o.number("predicted", learning.predicted).decimal("error", error(learning.error));
-            o.decimal("persistence_error", error(learning.persistence_error));
-            o.number("steps", learning.steps).decimal("loss", f64::from(learning.loss));
-        });
+        o.objects(
+            "transformer",
+            &stats.learned,
+            |o, LearnedStats { cpu, counts, decision, told, learning }| {
+                o.number("cpu", *cpu).number("decisions", counts.decisions).number("acted", counts.candidate);
+                o.number("compared", counts.compared).number("agreed", counts.agreed);
+                o.number("over_budget", counts.overruns).number("refused", counts.refused);
+                o.number("starved", counts.starved).number("returns", counts.returns);
+                times(o, ("answers", "answer_p50_ns", "answer_p99_ns"), decision);
+                times(o, ("told", "told_p50_ns", "told_p99_ns"), told);
+                o.number("told_over_budget", counts.late);
+                let error = |error: f32| (learning.predicted > 0).then_some(f64::from(error));
+                o.number("predicted", learning.predicted).decimal("error", error(learning.error));
+                o.decimal("persistence_error", error(learning.persistence_error));
+                o.number("steps", learning.steps).decimal("loss", f64::from(learning.loss));
+            },
+        );
         weights::versions_as_json(o, versions);
         #[cfg(feature = "reservations")]
         o.objects(
