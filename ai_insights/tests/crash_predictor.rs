@@ -272,6 +272,53 @@ fn a_leak_is_announced_and_resolved() {
     assert_eq!(predictor.history().next().unwrap().outcome, Outcome::TruePositive);
 }
 
+/// Seconds that are left at the first alarm of a leak of 200 pages a tick.
+fn left_at_the_alarm(mut predictor: Predictor) -> u64 {
+    let start = predictor.samples() + 100;
+    for tick in 0..=320 {
+        let free = 65_536 - 200 * tick;
+        let assessment = predictor.sample(Sample::quiet((start + tick) * TICK, 65_536, free));
+        if assessment.probability >= predictor.threshold() {
+            return free / 2000;
+        }
+    }
+    panic!("no alarm");
+}
+
+#[test]
+fn an_alarm_waits_whatever_was_learned_and_wherever_the_threshold_is() {
+    let fresh = Predictor::new();
+    let mut tuned = fresh.clone();
+    assert_eq!(tuned.set_threshold(0.3), Ok(()));
+    // Crashes that nobody foresaw make it nervous.
+    let mut nervous = fresh.clone();
+    for crash in 1..=5 {
+        for tick in 0..80 {
+            let free = if tick < 78 { 60_000 } else { 100 };
+            nervous.sample(Sample::quiet((crash * 80 + tick) * TICK, 65_536, free));
+        }
+        nervous.outcome_oom((crash * 80 + 79) * TICK + 1);
+    }
+    assert!(nervous.model().learned().1 > 0.1, "{:?}", nervous.model().learned());
+    for predictor in [fresh, tuned, nervous] {
+        let left = left_at_the_alarm(predictor);
+        assert!((5..=9).contains(&left), "{left} s");
+    }
+}
+
+#[test]
+fn a_changed_threshold_changes_the_risk_at_once_and_waiting_hides_no_factor() {
+    let mut predictor = Predictor::new();
+    for tick in 1..=150 {
+        predictor.sample(Sample::quiet(tick * TICK, 65_536, 65_536 - 200 * tick));
+    }
+    // 17 s are left.
+    assert_eq!(predictor.last().map(|last| last.risk < Risk::Warning), Some(true));
+    assert!(predictor.factors().iter().any(|factor| factor.contribution > 0.1), "{:?}", predictor.factors());
+    assert_eq!(predictor.set_threshold(0.01), Ok(()));
+    assert_eq!(predictor.last().map(|last| last.risk >= Risk::Warning), Some(true));
+}
+
 #[test]
 fn what_comes_out_of_nothing_is_a_miss() {
     let mut predictor = Predictor::new();

@@ -24,7 +24,7 @@ pub const BURSTS: usize = 2048;
 const POINTS: usize = 128;
 const UNIT_WEIGHT: u64 = 1024;
 
-/// Names a burst that is followed: a number that grows, and below it the number of its place.
+/// Names a burst that is followed: a number that grows from 1, and below it the number of its place. 0 is none.
 pub type BurstId = u32;
 
 fn place(id: BurstId) -> usize {
@@ -192,7 +192,8 @@ impl Fluid {
     /// comes back with the outcome. To be called when time has been advanced to its release. Returns its number, and V at its beginning.
     pub fn begin(&mut self, size: Nanos, weight: u32, after: Option<BurstId>, label: bool) -> (BurstId, u64) {
         let weight = weight.max(1);
-        self.begun = self.begun.wrapping_add(1);
+        // No burst has the number 0.
+        self.begun = self.begun % (u32::MAX / BURSTS as u32) + 1;
         let at = self.free.pop().map_or(self.bursts.len(), |at| at as usize);
         let id = self.begun.wrapping_mul(BURSTS as u32) | (at % BURSTS) as u32;
         if at >= BURSTS {
@@ -233,24 +234,15 @@ impl Fluid {
         (id, began)
     }
 
-    /// Bursts that were given twice the expected time here, and have not ended in reality: those that were `left_behind` there are
-    /// told of now, with the age that they have. Else who starves everybody would look good, for only the dead are counted.
-    pub fn overdue(
-        &mut self,
-        left_behind: &mut dyn FnMut(BurstId) -> bool,
-        compared: &mut dyn FnMut(Compared),
-    ) {
+    /// How a burst compares that has been given twice the expected time here, and has not ended in reality: with the age that it has, and
+    /// once. To be asked of those that are left behind there: else who starves everybody would look good, for only the dead are counted.
+    pub fn overdue(&mut self, id: BurstId) -> Option<Compared> {
         let now = self.now;
-        let overdue = |burst: &&mut Burst| {
-            burst.weight > 0 && burst.ended.is_none() && burst.overruns >= 2 && !burst.told
-        };
-        for burst in self.bursts.iter_mut().filter(overdue) {
-            if left_behind(burst.id) {
-                burst.told = true;
-                let since = |time: Nanos| time.saturating_sub(burst.release);
-                compared(Compared { real: since(now), ideal: since(burst.due), label: burst.label });
-            }
-        }
+        let late = |burst: &&mut Burst| burst.ended.is_none() && burst.overruns >= 2 && !burst.told;
+        let burst = self.get(id).filter(late)?;
+        burst.told = true;
+        let since = |time: Nanos| time.saturating_sub(burst.release);
+        Some(Compared { real: since(now), ideal: since(burst.due), label: burst.label })
     }
 
     /// A burst goes on elsewhere, after `size` here: it is served up to there, and not compared.

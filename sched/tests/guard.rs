@@ -30,6 +30,8 @@ enum Vice {
     Slow,
     /// Takes too long when it is told that a task was queued.
     SlowToQueue,
+    /// Takes too long to say whether a woken task goes first.
+    SlowToPreempt,
     /// Names a task that is not queued, or none.
     Names(Option<TaskId>),
     /// Says that its numbers are not finite.
@@ -99,6 +101,10 @@ impl Policy for Rogue {
     }
     fn preempts(&self, woken: TaskId, current: TaskId, now: Nanos) -> bool {
         assert!(self.vice != Vice::PanicsOnPreempts, "on purpose");
+        if self.vice == Vice::SlowToPreempt {
+            CLOCK.fetch_add(BUDGET + 1, Relaxed);
+            return true;
+        }
         self.inner.preempts(woken, current, now)
     }
     fn knows(&self, task: TaskId) -> bool {
@@ -303,6 +309,40 @@ fn whatever_it_does_all_work_is_done_and_the_guard_says_why_it_ended_it() {
         };
         assert!(reasons(&log).iter().any(expected), "{vice:?}: {log:?}");
     }
+}
+
+#[test]
+fn one_that_is_too_slow_even_to_watch_is_given_up() {
+    for vice in [Vice::Slow, Vice::SlowToQueue] {
+        let (outcome, log, counts) = run(Rogue::new(vice), Box::new(Catching { loops: false }), false);
+        assert_eq!((outcome.bursts.len(), outcome.refused), (1500, 0), "{vice:?}");
+        let last = log.last().map(|switch| (switch.to, switch.reason));
+        assert!(matches!(last, Some((Rule::Off, Reason::Overruns(_)))), "{vice:?}: {log:?}");
+        // After it nobody calls it any more.
+        assert!((1..1000).contains(&(counts.overruns + counts.late)), "{vice:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn a_late_word_on_who_goes_first_is_not_heard() {
+    let candidate = Rogue::new(Vice::SlowToPreempt);
+    let clock = || CLOCK.load(Relaxed);
+    let mut guard = Guard::new(candidate, Box::new(Catching { loops: false }), clock).unwrap();
+    let mut classic = Eevdf::new();
+    for id in 0..2 {
+        let entity = Entity::new(id, Nice::default(), sched::Class::Fair, 0);
+        for policy in [&mut guard as &mut dyn Policy, &mut classic] {
+            policy.register(&entity, 0).unwrap();
+            policy.enqueue(&entity, Enqueue::New, 0).unwrap();
+        }
+    }
+    assert!(guard.set_rule(Rule::Acting));
+    let running = classic.pick(0).unwrap().task;
+    assert!(guard.take(running, 0).is_some());
+    let late = guard.counts().late;
+    assert_eq!(guard.preempts(1 - running, running, 0), classic.preempts(1 - running, running, 0));
+    guard.charge(running, MS, MS);
+    assert_eq!(guard.counts().late, late + 1);
 }
 
 #[test]

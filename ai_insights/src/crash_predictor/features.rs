@@ -81,8 +81,8 @@ const SECONDS: usize = 9;
 /// An alarm can wait while this many milliseconds are left, at the faster of the paces of the last 2 s and of the last 4 s.
 const SOON: i32 = 9000;
 
-/// Whether the end, if there is one, is so far off that there will be time to tell. To wait costs no warning that is asked for
-/// (5 s), and most of what begins like a disaster ends before.
+/// Whether the end, if there is one, is so far off that there will be time to tell. To wait costs nothing of the 5 s of warning that are
+/// asked for where the pace stays; a fall that becomes faster is called later. Most of what begins like a disaster ends before.
 pub fn can_wait(values: &Values) -> bool {
     let [_, by_2_s, _, by_4_s, ..] = *values;
     by_2_s.min(by_4_s) >= SOON

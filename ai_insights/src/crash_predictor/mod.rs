@@ -49,10 +49,13 @@ pub use model::{Coefficients, DEPTH, LEAVES, Model, NEVER, Tree, score, sum};
 pub use sample::{Sample, WHOLE};
 pub use score::{Outcome, RECORDS, Record, Resolved, Score};
 
+use features::can_wait;
 use score::ScoreKeeper;
 
 /// The probability is about this much time from now on.
 pub const HORIZON_NS: u64 = 20_000_000_000;
+/// While an alarm can wait, the probability is this share of the threshold at the most.
+const WAITING: f32 = 0.95;
 /// Samples kept.
 pub const RING: usize = 100;
 
@@ -113,7 +116,11 @@ impl Predictor {
 
         let values = *self.features.values();
         let log_odds = self.model.log_odds(&values);
-        let probability = self.model.probability(log_odds);
+        let mut probability = self.model.probability(log_odds);
+        if can_wait(&values) {
+            // Whatever was learned, and wherever the threshold was put.
+            probability = probability.min(WAITING * self.threshold.min(self.model.coefficients().threshold));
+        }
         let seconds_to_oom = self.seconds_to_oom();
         let over = probability >= self.threshold;
         let middle = seconds_to_oom.map(|s| s.mid);
@@ -161,6 +168,9 @@ impl Predictor {
             return Err(ThresholdError(threshold));
         }
         self.threshold = threshold;
+        if let Some(last) = &mut self.last {
+            last.risk = Risk::of(last.probability, threshold);
+        }
         Ok(())
     }
 

@@ -113,7 +113,10 @@ fn may_take(pages: u64) -> bool {
     let available = due.then(available);
     let mut guard = HOLD.lock();
     let Some(hold) = &mut *guard else { return true };
-    if let Some(available) = available {
+    // Somebody else may have looked meanwhile.
+    if let Some(available) = available
+        && is_due(hold)
+    {
         hold.pace.look(now, now.saturating_sub(hold.looked), available);
         hold.looked = now;
     }

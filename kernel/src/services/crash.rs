@@ -182,6 +182,10 @@ fn assess(sample: &Sample) {
     match decision {
         Decision::Act(Action::HoldBack) => {
             hold_back::hold(Duration::from_nanos(HOLD_NS));
+            // It may have been switched off since it was decided.
+            if STATE.lock().guard.mode() != Mode::On {
+                hold_back::release();
+            }
         }
         Decision::Act(_) => {
             ACT.wake_one();

@@ -101,15 +101,17 @@ pub fn times(cpu: usize) -> Option<[Times; 4]> {
 
 /// One step of what no decision waits for, on a CPU's queue: a learned policy that rules learns from a decision, and its guard looks at it.
 /// The queue is locked for as long as it takes to copy the lesson and its outcome, and not while it is learned. In a thread. It learns if
-/// it `may_learn`; says how long that took, in nanoseconds.
+/// it `may_learn`; says what CPU time that took, in nanoseconds.
 pub fn maintain(cpu: usize, may_learn: bool) -> u64 {
-    let start = uptime_nanos();
+    let mut took = 0;
     let mut lesson = if may_learn { with_ruling(cpu, Guard::lesson).flatten() } else { None };
     if let Some(lesson) = &mut lesson {
+        // By the thread's own time: it is preempted like all others.
+        let start = super::run_nanos();
         Breakable::learn(lesson);
+        took = super::run_nanos() - start;
         with_ruling(cpu, |guard| guard.learned(lesson));
     }
-    let took = if lesson.is_some() { uptime_nanos() - start } else { 0 };
     let pairs = with_ruling(cpu, |guard| guard.pairs()).flatten();
     let foresight = pairs.and_then(|pairs| pairs.foresight());
     with_ruling(cpu, |guard| guard.inspect(foresight));

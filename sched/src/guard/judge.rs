@@ -4,7 +4,6 @@ use super::report::{Reason, Rule};
 use super::score::{FEWEST_PAIRS, Foresight, Pairs, Ratio, WINDOW};
 use super::{COOLDOWN, Candidate, Guard};
 use crate::SLICE;
-use crate::fluid::BurstId;
 
 /// How much worse than the classic policy's the mean may be, and the tail; and as long as there are few windows to tell by.
 const LIMITS: Ratio = Ratio { mean: 1.0, tail: 1.1 };
@@ -33,17 +32,15 @@ impl<C: Candidate> Guard<C> {
     /// Bursts that should have ended, and were hardly begun.
     fn look_for_neglect(&mut self) {
         let Self { fluid, records, candidate_score, classic_score, .. } = self;
-        let neglected = |id: BurstId| {
-            records.iter().any(|(_, record)| {
-                let expected = record.expected.unwrap_or(SLICE);
-                record.active && record.ideal == id && record.attained < expected / 2
-            })
-        };
         let mut found = 0;
-        fluid.overdue(&mut { neglected }, &mut |compared| {
+        for (_, record) in records.iter() {
+            let hardly_begun = record.active && record.attained < record.expected.unwrap_or(SLICE) / 2;
+            let Some(compared) = hardly_begun.then(|| fluid.overdue(record.ideal)).flatten() else {
+                continue;
+            };
             found += u32::from(compared.label);
             if compared.label { &mut *candidate_score } else { &mut *classic_score }.add(compared);
-        });
+        }
         if self.rule == Rule::Acting && found >= MAX_NEGLECTED {
             self.end_rule(Reason::Neglect(found));
         }

@@ -40,6 +40,8 @@ use score::Score;
 pub const BUDGET: Nanos = 50_000;
 /// So many decisions in a row with an overrun, and the candidate's rule ends.
 pub const MAX_OVERRUNS: u32 = 4;
+/// In shadow mode, of so many decisions no more than half may have a call over the budget.
+const SHADOW_WINDOW: u32 = 128;
 /// In shadow mode, one decision in so many is asked of the candidate.
 const ASK_EVERY: u64 = 8;
 /// Windows of cooldown after the first return, and at most.
@@ -96,6 +98,11 @@ pub struct Guard<C: Candidate> {
     /// Decisions in a row with a call over the budget; and whether there was one since the last decision.
     overruns: u32,
     late: Cell<bool>,
+    /// Late answers where nothing may change, which are still to be counted.
+    late_answers: Cell<u64>,
+    /// Decisions in shadow mode since they were last counted, and how many of them had a call over the budget.
+    shadowed: u32,
+    slow: u32,
     counts: Counts,
     latency: Latency,
     told: Latency,
@@ -132,6 +139,9 @@ impl<C: Candidate> Guard<C> {
             look_after: 0,
             overruns: 0,
             late: Cell::new(false),
+            late_answers: Cell::new(0),
+            shadowed: 0,
+            slow: 0,
             counts: Counts::default(),
             latency: Latency::default(),
             told: Latency::default(),
@@ -299,11 +309,29 @@ impl<C: Candidate> Guard<C> {
         let answer = self.ask(act);
         let took = (self.clock)().saturating_sub(start);
         self.told.add(took);
+        self.counts.late += self.late_answers.take();
         if took > BUDGET {
             self.counts.late += 1;
             self.late.set(true);
         }
         answer
+    }
+
+    /// A decision in shadow mode, which stands for so many with a call over the budget. A candidate that is slow more often than not
+    /// costs too much even to watch: it is told of nothing more.
+    fn shadowed(&mut self, slow: u32) {
+        self.shadowed += 1;
+        self.slow += slow;
+        if self.shadowed < SHADOW_WINDOW {
+            return;
+        }
+        let slow = core::mem::take(&mut self.slow);
+        self.shadowed = 0;
+        if 2 * slow > SHADOW_WINDOW && !self.broken() {
+            // As one that does not return: its memory is lost, for nothing can be given back on the way to a switch.
+            core::mem::forget(self.candidate.take());
+            self.end_rule(Reason::Overruns(slow));
+        }
     }
 
     /// The candidate's answer, if it can be used.
@@ -361,8 +389,20 @@ impl<C: Candidate> Guard<C> {
     }
 
     fn classic_pick(&mut self, now: Nanos) -> Option<Pick> {
-        let shadow = self.rule == Rule::Shadow && self.counts.decisions.is_multiple_of(ASK_EVERY);
-        let preferred = shadow.then(|| self.ask(|candidate| candidate.prefer(now))).flatten().flatten();
+        let mut preferred = None;
+        if self.rule == Rule::Shadow {
+            let mut took = 0;
+            if self.counts.decisions.is_multiple_of(ASK_EVERY) {
+                let start = (self.clock)();
+                preferred = self.ask(|candidate| candidate.prefer(now)).flatten();
+                took = (self.clock)().saturating_sub(start);
+                self.latency.add(took);
+                self.counts.overruns += u64::from(took > BUDGET);
+            }
+            // One that is asked stands for all that are not.
+            let slow = if took > BUDGET { ASK_EVERY as u32 } else { u32::from(self.late.take()) };
+            self.shadowed(slow);
+        }
         let pick = self.classic.pick(now)?;
         if let Some(preferred) = preferred {
             self.counts.compared += 1;
@@ -526,6 +566,8 @@ impl<C: Candidate> Policy for Guard<C> {
             self.asked.set(self.contain.run(&mut || answer = Some(candidate.preempts(woken, current, now))));
             if (self.clock)().saturating_sub(start) > BUDGET {
                 self.late.set(true);
+                self.late_answers.set(self.late_answers.get() + 1);
+                answer = None;
             }
         }
         // If it broke, the next call that may change something gives it up.

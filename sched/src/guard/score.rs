@@ -9,7 +9,7 @@ use crate::fluid::Compared;
 pub const WINDOW: usize = 64;
 /// What is left of an old window's weight when a new one comes.
 const FADE: f32 = 0.9;
-/// The tail of a window is its third longest response time: about the 96th percentile.
+/// The tail of a window is its second longest response time: about the 98th percentile.
 const TAIL: usize = 2;
 /// With fewer bursts, nothing is said of how well sizes are foretold.
 pub(super) const FEWEST_PAIRS: usize = 8;

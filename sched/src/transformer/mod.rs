@@ -30,5 +30,5 @@ mod versions;
 pub use lesson::Lesson;
 pub use network::{FEATURES, Outputs, PRIOR, Pass, REACH, TOKENS, Target, Tokens, WEIGHTS, Weights};
 pub use policy::{Learning, Transformer};
-pub use quick::{POINT, TOLERANCE, Token};
+pub use quick::{FARTHEST, POINT, TOLERANCE, Token};
 pub use versions::{ENCODED, VERSIONS, Version, Versions, WeightsError};

@@ -30,6 +30,8 @@ pub(super) const HIDDEN: usize = 8;
 const JOINED: usize = FEATURES + HEAD;
 /// How far learning may move the logarithm of a task's benefit.
 pub const REACH: f32 = 0.7;
+/// Learning keeps weights within this: up to here a decision in whole numbers is held to the exact answer.
+pub const LARGEST: f32 = 1.5;
 /// 1 / √HEAD.
 pub(super) const SCALE: f32 = 0.353_553_4;
 
@@ -314,7 +316,9 @@ impl Weights {
         }
         let rate = rate.min(longest / norm.max(f32::MIN_POSITIVE));
         for (part, slope) in self.parts_mut().into_iter().zip(gradient.parts()) {
-            part.iter_mut().zip(slope).for_each(|(weight, g)| *weight -= rate * g);
+            part.iter_mut()
+                .zip(slope)
+                .for_each(|(weight, g)| *weight = (*weight - rate * g).clamp(-LARGEST, LARGEST));
         }
         true
     }

@@ -4,7 +4,7 @@
 //!
 //! - *Matrices that follow each other are one.* Scores are X·(Wq·Wkᵀ)·Xᵀ, and what the hidden layer reads of the context is
 //!   A·X·(Wv·W1'): four numbers a task where the head has eight. They are multiplied out once, after a step of learning.
-//! - *Only who can win is asked.* Learning moves a benefit by R at most ([`REACH`](super::REACH)); a task whose prior is more than 2·R
+//! - *Only who can win is asked.* Learning moves a benefit by R at most ([`REACH`]); a task whose prior is more than 2·R
 //!   behind the best cannot be chosen. It is attended to, but nothing is computed for it.
 //! - *Eight tasks at a time*, a lane each: a product is the upper half of 16 × 16 bits, as in signal processors. SSE2 has that as one
 //!   instruction, and emulators run it as one.
@@ -20,8 +20,11 @@ pub type Token = [i16; FEATURES];
 /// Bits behind the point of a [`Token`]'s numbers.
 pub const POINT: u32 = 13;
 /// By how much a benefit may differ from that of [`Weights::forward`], where no weight of the head and the hidden layer is beyond 0.7 and
-/// none of the outputs beyond 0.5: 3 % more or less of effort do as much. Half of the benefits are off by less than a tenth of it.
+/// none of the outputs beyond 0.5: 3 % more or less of effort do as much. With weights as large as learning lets them be (1.5) it is
+/// [`FARTHEST`].
 pub const TOLERANCE: f32 = 0.03;
+/// See [`TOLERANCE`]. Of 60,000 networks drawn at that bound all but a few are within 0.1.
+pub const FARTHEST: f32 = 0.3;
 
 /// Tasks that are computed together.
 const LANES: usize = 8;
@@ -291,7 +294,7 @@ fn bounded(x: i16, point: u32) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::network::{PRIOR, Tokens, WEIGHTS};
+    use super::super::network::{LARGEST, PRIOR, Tokens, WEIGHTS};
     use super::*;
     use alloc::vec::Vec;
     use proptest::prelude::*;
@@ -310,7 +313,7 @@ mod tests {
         all
     }
 
-    fn check(weights: &Weights, tokens: &[Token]) -> Result<f32, TestCaseError> {
+    fn check(weights: &Weights, tokens: &[Token], tolerance: f32) -> Result<f32, TestCaseError> {
         let (exact, quick) = (exact(weights, tokens), quick(weights, tokens));
         let best = exact.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
         let chosen = Quick::new(weights).choose(tokens);
@@ -327,7 +330,7 @@ mod tests {
         for i in (0..tokens.len()).filter(|i| quick.iter().all(|(asked, _)| asked != i)) {
             prop_assert!(exact[i] < best, "{i} of {exact:?}");
         }
-        prop_assert!(best - exact[chosen] <= 2.0 * TOLERANCE, "{chosen}: {} of {best}", exact[chosen]);
+        prop_assert!(best - exact[chosen] <= 2.0 * tolerance, "{chosen}: {} of {best}", exact[chosen]);
         Ok(worst)
     }
 
@@ -359,8 +362,17 @@ mod tests {
             weights in prop_oneof![weights(0.2, 0.05), weights(0.7, 0.1), weights(0.7, 0.5)],
             tokens in prop::collection::vec(token(), 1..=TOKENS),
         ) {
-            let worst = check(&weights, &tokens)?;
+            let worst = check(&weights, &tokens, TOLERANCE)?;
             prop_assert!(worst <= TOLERANCE, "off by {worst}");
+        }
+
+        #[test]
+        fn also_with_the_largest_weights_it_is_near(
+            weights in weights(LARGEST, LARGEST),
+            tokens in prop::collection::vec(token(), 1..=TOKENS),
+        ) {
+            let worst = check(&weights, &tokens, FARTHEST)?;
+            prop_assert!(worst <= FARTHEST, "off by {worst}");
         }
 
         #[test]

@@ -12,10 +12,12 @@ use sched::transformer::Transformer;
 use sched::{Class, Enqueue, Entity, Nice, Policy};
 use shell::{FairPolicy, LearnedMode};
 
-/// How often it looks. It does one step on each CPU then.
+/// How often it looks.
 const PERIOD_NANOS: u64 = 10_000_000;
 /// After a step of learning there is none on that CPU for so many times as long: it takes 1 % of the time at most, also where it takes long.
 const REST: u64 = 100;
+/// But one of these at the most, whatever the host did meanwhile.
+const LONGEST_REST_NANOS: u64 = 1_000_000_000;
 /// Seconds whose switches are remembered.
 const SECONDS: usize = 60;
 
@@ -81,7 +83,7 @@ fn learn() {
                 *seen = switches;
                 let now = uptime_nanos();
                 let took = tasks::maintain(cpu.index, now >= *rested);
-                *rested = (now + took * REST).max(*rested);
+                *rested = (now + (took * REST).min(LONGEST_REST_NANOS)).max(*rested);
             }
         }
         cpus().zip(&mut told).for_each(|(cpu, told)| tell(cpu, told));
