@@ -226,7 +226,7 @@ impl Entity {
         self.burst
     }
 
-    /// Times from being woken to running.
+    /// Times from being woken, or due, to running.
     #[must_use]
     pub fn wake_latency(&self) -> &Latency {
         &self.wake_latency
@@ -267,6 +267,13 @@ impl Entity {
             self.accounting.wakeups += 1;
             self.burst = 0;
             self.woken = Some(now);
+        }
+    }
+
+    /// It has just been woken by a clock, and was due at `at`: how late it runs counts from there, not from the wake-up.
+    pub fn was_due(&mut self, at: Nanos) {
+        if let Some(woken) = &mut self.woken {
+            *woken = at.min(*woken);
         }
     }
 
@@ -318,6 +325,14 @@ mod tests {
         task.start(216);
         assert_eq!(task.stop(Stop::Yielded, 200), 0); // a clock that goes back counts as standing still
         assert_eq!((task.wake_latency().count(), task.wake_latency().quantile(1.0)), (1, 8)); // 200 to 205
+        let mut late = Entity::new(8, Nice::default(), Class::Fair, 0);
+        late.start(0);
+        late.stop(Stop::Blocked, 10);
+        late.was_due(1); // not woken yet
+        late.wake(200);
+        late.was_due(100);
+        late.was_due(300); // not before it was woken
+        assert_eq!(late.start(210), Some(110));
         assert_eq!(
             task.accounting(),
             Accounting { run: 50, wait: 16, sleep: 50, voluntary: 2, involuntary: 1, wakeups: 1 }

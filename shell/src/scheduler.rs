@@ -210,7 +210,8 @@ pub struct ServerStatus {
     pub throttled: u64,
     /// Deadlines missed.
     pub misses: u64,
-    /// How late the thread ran after its wake-ups, 99 of 100 times at most: its release jitter. `None` before its first wake-up.
+    /// How late the thread ran after its releases (the time that it slept to, or its wake-up by others), 99 of 100 times at most. `None`
+    /// before the first.
     pub jitter_p99: Option<Duration>,
 }
 

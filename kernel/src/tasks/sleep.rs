@@ -3,8 +3,9 @@
 //! There is room for every thread in each of them from its start on, so going to sleep needs no memory. A thread stands in one list at
 //! most: that of the CPU on which it went to sleep. It may be woken early and taken to another CPU; then it takes itself out there.
 
+use super::current;
+use super::switch::wake_that_was_due;
 use super::task::{State, Task};
-use super::{current, wake};
 use crate::arch::percpu::{self, MAX_CPUS, this_cpu};
 use crate::arch::time::uptime_nanos;
 use crate::arch::traps;
@@ -79,7 +80,7 @@ pub(super) fn wake_due(now: u64) {
             sleepers.pop_if(|last| last.deadline <= now)
         };
         match due {
-            Some(sleeper) => wake(&sleeper.task),
+            Some(sleeper) => wake_that_was_due(&sleeper.task, Some(sleeper.deadline)),
             None => return,
         };
     }

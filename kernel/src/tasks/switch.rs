@@ -113,24 +113,29 @@ pub(super) fn give_away(cpu: &Cpu) -> Option<&'static Task> {
 
 /// Queues a thread that its CPU's queue knows and that is in no queue: a new one, or one that has come from another CPU.
 pub(super) fn start(task: &Task, why: Enqueue) {
-    make_runnable(task, why);
+    make_runnable(task, why, None);
 }
 
 /// Wakes a blocked thread, or keeps one from blocking that is about to. Says whether it was either.
 pub fn wake(task: &Task) -> bool {
+    wake_that_was_due(task, None)
+}
+
+/// As [`wake`]; the thread was to be woken at a time, from which it counts how late it runs.
+pub(super) fn wake_that_was_due(task: &Task, at: Option<u64>) -> bool {
     if task.transition(State::Blocking, State::Ready) {
         // Its CPU is on the way into `schedule`, which will see this.
         return true;
     }
     let blocked = task.transition(State::Blocked, State::Ready);
     if blocked {
-        make_runnable(task, Enqueue::Wakeup);
+        make_runnable(task, Enqueue::Wakeup, at);
     }
     blocked
 }
 
 /// Puts a `Ready` thread into its queue and has its CPU look if it should run at once; if not, an idle CPU may take it.
-fn make_runnable(task: &Task, why: Enqueue) {
+fn make_runnable(task: &Task, why: Enqueue, was_due: Option<u64>) {
     // Interrupts off: this CPU must stay the same.
     without_interrupts(|| {
         let queued = with_queue_of(task, |queue, target| {
@@ -145,6 +150,9 @@ fn make_runnable(task: &Task, why: Enqueue) {
             {
                 let mut entity = task.entity.lock();
                 entity.wake(now);
+                if let Some(at) = was_due {
+                    entity.was_due(at);
+                }
                 if let Err(error) = queue.run.enqueue(&entity, why, now) {
                     log::error!("sched: {error}");
                     return None;
