@@ -334,13 +334,19 @@ impl<C: Candidate> Guard<C> {
         }
     }
 
-    /// The candidate's answer, if it can be used.
-    fn candidate_pick(&mut self, now: Nanos) -> Option<Pick> {
+    /// Whom the candidate would run, and how long it took to say so; `None` when it broke.
+    fn preference(&mut self, now: Nanos) -> Option<(Option<Pick>, Nanos)> {
         let start = (self.clock)();
         let choice = self.ask(|candidate| candidate.prefer(now))?;
         let took = (self.clock)().saturating_sub(start);
         self.latency.add(took);
         self.counts.overruns += u64::from(took > BUDGET);
+        Some((choice, took))
+    }
+
+    /// The candidate's answer, if it can be used.
+    fn candidate_pick(&mut self, now: Nanos) -> Option<Pick> {
+        let (choice, took) = self.preference(now)?;
         // An invalid answer is one, however late.
         let valid = match choice {
             Some(Pick { task, .. }) => self.records.get(task).is_some_and(|record| record.since.is_some()),
@@ -393,11 +399,7 @@ impl<C: Candidate> Guard<C> {
         if self.rule == Rule::Shadow {
             let mut took = 0;
             if self.counts.decisions.is_multiple_of(ASK_EVERY) {
-                let start = (self.clock)();
-                preferred = self.ask(|candidate| candidate.prefer(now)).flatten();
-                took = (self.clock)().saturating_sub(start);
-                self.latency.add(took);
-                self.counts.overruns += u64::from(took > BUDGET);
+                (preferred, took) = self.preference(now).unwrap_or_default();
             }
             // One that is asked stands for all that are not.
             let slow = if took > BUDGET { ASK_EVERY as u32 } else { u32::from(self.late.take()) };
