@@ -402,8 +402,8 @@ impl<C: Candidate> Guard<C> {
                 (preferred, took) = self.preference(now).unwrap_or_default();
             }
             // One that is asked stands for all that are not.
-            let slow = if took > BUDGET { ASK_EVERY as u32 } else { u32::from(self.late.take()) };
-            self.shadowed(slow);
+            let late = u32::from(self.late.take());
+            self.shadowed(if took > BUDGET { ASK_EVERY as u32 } else { late });
         }
         let pick = self.classic.pick(now)?;
         if let Some(preferred) = preferred {
