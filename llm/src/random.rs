@@ -1,7 +1,7 @@
 //! Random numbers that are the same for the same seed on every machine: SplitMix64 (Steele, Lea and Flood 2014).
 //!
 //! What draws in this repository draws from here, as far as it may know this crate: sampling and fuzzing here, the kernel's stress
-//! workloads, and the simulated machines of `cargo xtask eval crash`.
+//! workloads, the simulated machines of `cargo xtask eval crash` and the workloads of `eval sched`.
 
 /// The generator: one addition and a mix for each number; every seed is a good seed.
 #[derive(Debug, Clone)]

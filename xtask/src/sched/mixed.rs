@@ -2,6 +2,7 @@
 //! stream of commands. Drawn at random from a fixed seed; nothing in them was chosen by looking at a policy's result.
 
 use super::traces::OpenTrace;
+use llm::random::SplitMix64;
 use sched::simulator::{Costs, Program, Step, Workload, simulate};
 use sched::{Fcfs, Nanos, Nice, Origin, key};
 
@@ -10,21 +11,13 @@ const MS: f64 = 1e6;
 /// Length of a run.
 const LENGTH: f64 = 60e9;
 
-/// A small generator (SplitMix64) with the distributions needed.
-pub struct Random(pub u64);
+/// The distributions needed.
+pub struct Random(SplitMix64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// In 0..1, never 0.
     fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 1.0) / (1u64 << 53) as f64
+        ((self.0.next_u64() >> 11) as f64 + 1.0) / (1u64 << 53) as f64
     }
 
     fn exponential(&mut self, mean: f64) -> f64 {
@@ -78,7 +71,7 @@ const COMMANDS: [(&str, f64, f64, f64); 6] = [
 
 /// Threads of all kinds at about a third of the CPU, and commands for the rest of the load.
 pub fn commands(load: f64, seed: u64) -> Workload {
-    let mut random = Random(seed);
+    let mut random = Random(SplitMix64::new(seed));
     let mut programs = vec![
         sleeper(&mut random, "shell", 0, (0.4 * MS, 0.5), 80.0 * MS),
         sleeper(&mut random, "editor", 0, (2.0 * MS, 0.7), 120.0 * MS),
@@ -116,7 +109,7 @@ pub fn commands(load: f64, seed: u64) -> Workload {
             .unwrap_or(&COMMANDS[0]);
         let size = random.around(*median, *spread).max(50.0 * US);
         programs.push(Program {
-            origin: origin(name, 4 + (random.next() % 3) as u32),
+            origin: origin(name, 4 + (random.0.next_u64() % 3) as u32),
             nice: Nice::default(),
             start: nanos(time),
             steps: vec![Step::Run(nanos(size))],
@@ -142,7 +135,7 @@ pub fn together(threads: &Workload, trace: &OpenTrace, load: f64) -> Workload {
 
 /// Jobs whose sizes nobody can know: exponential, all of one program. No policy without an oracle can do better than another here.
 pub fn unpredictable(load: f64, seed: u64) -> Workload {
-    let mut random = Random(seed);
+    let mut random = Random(SplitMix64::new(seed));
     let (mean, mut time) = (20.0 * MS, 0.0);
     let mut programs = Vec::new();
     while time < 2.0 * LENGTH {
