@@ -6,6 +6,7 @@
 //! Keys and values of a prefix shared with the call before are reused; those of earlier calls, where the caller keeps
 //! them in a [`PrefixCache`](crate::prefix::PrefixCache).
 
+mod positions;
 mod reuse;
 
 use crate::clock::Clock;
