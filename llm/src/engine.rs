@@ -6,8 +6,10 @@
 //! Keys and values of a prefix shared with the call before are reused; those of earlier calls, where the caller keeps
 //! them in a [`PrefixCache`](crate::prefix::PrefixCache).
 
+mod perplexity;
 mod positions;
 mod reuse;
+mod traffic;
 
 use crate::clock::Clock;
 use crate::gguf::Gguf;
@@ -26,6 +28,8 @@ pub use crate::simd::Variant;
 use crate::simd::choose::{Choice, Timing, choose};
 use crate::tokenizer::Tokenizer;
 use alloc::vec::Vec;
+pub use perplexity::Perplexity;
+pub use traffic::Traffic;
 
 /// Reading a prompt, the longest that the receiver should wait for its next opportunity to stop, in nanoseconds.
 const LONGEST_SILENCE_NS: u64 = 300_000_000;

@@ -100,6 +100,11 @@ impl<'p> Matrix<'p> {
         self.columns
     }
 
+    /// Bytes that a product with all rows reads.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.data) + size_of_val(self.scales)
+    }
+
     /// Whether products need integer activations.
     pub fn is_quantised(&self) -> bool {
         matches!(self.elements, Elements::Quantised(_))
