@@ -6,7 +6,9 @@ use llm::parallel::SingleThread;
 use llm::pool::Pool;
 use llm::quant::activation::ActivationBuffers;
 use llm::quant::float::{Bf16, F16};
-use llm::quant::{self, Format, Kind, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use llm::quant::{
+    self, Format, Iq4Nl, Iq4Xs, Kind, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Q8K,
+};
 use llm::simd::{QuantRows, Variant, dot_i16, multiply, weighted_sum_i16};
 use llm::threads::Threads;
 use proptest::prelude::*;
@@ -28,6 +30,12 @@ fn dequantise(name: &str, blocks: &[u8], count: usize) -> Vec<f32> {
         "Q4_K" => quant::dequantise::<Q4K>(blocks, &mut out),
         "Q5_K" => quant::dequantise::<Q5K>(blocks, &mut out),
         "Q6_K" => quant::dequantise::<Q6K>(blocks, &mut out),
+        "Q2_K" => quant::dequantise::<Q2K>(blocks, &mut out),
+        "Q3_K" => quant::dequantise::<Q3K>(blocks, &mut out),
+        "Q8_K" => quant::dequantise::<Q8K>(blocks, &mut out),
+        "IQ4_NL" => quant::dequantise::<Iq4Nl>(blocks, &mut out),
+        "IQ4_XS" => quant::dequantise::<Iq4Xs>(blocks, &mut out),
+        "MXFP4" => quant::dequantise::<Mxfp4>(blocks, &mut out),
         "F16" => quant::float::dequantise::<F16>(blocks, &mut out),
         "BF16" => quant::float::dequantise::<Bf16>(blocks, &mut out),
         other => panic!("no format {other}"),
@@ -39,7 +47,7 @@ fn dequantise(name: &str, blocks: &[u8], count: usize) -> Vec<f32> {
 fn values_equal_those_of_the_gguf_package() {
     let formats: serde_json::Value = serde_json::from_str(include_str!("vectors/blocks.json")).unwrap();
     let formats = formats.as_array().unwrap();
-    assert_eq!(formats.len(), 10);
+    assert_eq!(formats.len(), 16);
     for format in formats {
         let name = format["kind"].as_str().unwrap();
         let (blocks, values) = (bytes(&format["blocks"]), bytes(&format["values"]));
@@ -60,6 +68,9 @@ fn rows<F: Format>(rows: usize, columns: usize, seed: u64) -> Vec<u8> {
         (0..rows * columns / F::ELEMENTS * F::BYTES).map(|_| random.next_u64() as u8).collect();
     let halves: &[usize] = match F::KIND {
         Kind::Q6K => &[208],
+        Kind::Q2K => &[80, 82],
+        Kind::Q3K => &[108],
+        Kind::Q8K | Kind::Mxfp4 => &[],
         _ if F::HAS_MIN => &[0, 2],
         _ => &[0],
     };
@@ -68,6 +79,14 @@ fn rows<F: Format>(rows: usize, columns: usize, seed: u64) -> Vec<u8> {
             // Exponents 2^-14 to 2^-2, either sign.
             let bits = (random.next_u64() as u16 & 0x83FF) | ((1 + random.next_u64() as u16 % 12) << 10);
             block[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+        }
+        // The same for the formats with another kind of scale.
+        match F::KIND {
+            Kind::Q8K => {
+                block[..4].copy_from_slice(&((random.next_f32() - 0.5) / 64.0).to_le_bytes());
+            }
+            Kind::Mxfp4 => block[0] = 114 + block[0] % 12,
+            _ => {}
         }
     }
     data
@@ -144,6 +163,12 @@ proptest! {
         check_products::<Q4K>(columns, tokens, seed);
         check_products::<Q5K>(columns, tokens, seed);
         check_products::<Q6K>(columns, tokens, seed);
+        check_products::<Q2K>(columns, tokens, seed);
+        check_products::<Q3K>(columns, tokens, seed);
+        check_products::<Q8K>(columns, tokens, seed);
+        check_products::<Iq4Nl>(columns, tokens, seed);
+        check_products::<Iq4Xs>(columns, tokens, seed);
+        check_products::<Mxfp4>(columns, tokens, seed);
     }
 
     #[test]
@@ -210,4 +235,20 @@ fn infinite_scales_are_refused() {
     let mut block = [0u8; Q4_0::BYTES];
     block[..2].copy_from_slice(&[0x00, 0x7C]);
     assert!(quant::scales::build::<Q4_0>(&block, 1, &mut [0], &SingleThread).is_err());
+    let mut block = [0u8; Q8K::BYTES];
+    block[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert!(quant::scales::build::<Q8K>(&block, 8, &mut [0; 8], &SingleThread).is_err());
+    // The largest exponent of MXFP4 is an infinite scale in the standard; ggml reads it as 2^127, and so do we.
+    let mut table = [0];
+    let unit = quant::scales::build::<Mxfp4>(&[0xFF; Mxfp4::BYTES], 1, &mut table, &SingleThread).unwrap();
+    assert_eq!(f64::from(table[0]) * f64::from(unit), 2f64.powi(127));
+}
+
+#[test]
+fn scales_below_every_normal_float_are_rounded_to_one() {
+    let mut block = [0u8; Q8K::BYTES];
+    block[..4].copy_from_slice(&f32::from_bits(5 << 20).to_le_bytes());
+    let mut table = [0; 8];
+    let unit = quant::scales::build::<Q8K>(&block, 8, &mut table, &SingleThread).unwrap();
+    assert_eq!((table, unit), ([1; 8], f32::MIN_POSITIVE));
 }

@@ -14,7 +14,7 @@ use llm::gguf::{GgmlType, Gguf};
 use llm::pool::{Pool, Purpose};
 use llm::prefix::PrefixCache;
 use llm::threads::Threads;
-const FORMATS: [GgmlType; 11] = [
+const FORMATS: [GgmlType; 17] = [
     GgmlType::F32,
     GgmlType::F16,
     GgmlType::BF16,
@@ -26,6 +26,12 @@ const FORMATS: [GgmlType; 11] = [
     GgmlType::Q4_K,
     GgmlType::Q5_K,
     GgmlType::Q6_K,
+    GgmlType::Q2_K,
+    GgmlType::Q3_K,
+    GgmlType::Q8_K,
+    GgmlType::IQ4_NL,
+    GgmlType::IQ4_XS,
+    GgmlType::MXFP4,
 ];
 
 /// `out[row] = sum of w[row][i] * x[i]`.

@@ -20,6 +20,12 @@ pub fn values(tensor: &Tensor<'_>) -> Result<Vec<f32>> {
         GgmlType::Q4_K => quant::dequantise::<quant::Q4K>(data, to),
         GgmlType::Q5_K => quant::dequantise::<quant::Q5K>(data, to),
         GgmlType::Q6_K => quant::dequantise::<quant::Q6K>(data, to),
+        GgmlType::Q2_K => quant::dequantise::<quant::Q2K>(data, to),
+        GgmlType::Q3_K => quant::dequantise::<quant::Q3K>(data, to),
+        GgmlType::Q8_K => quant::dequantise::<quant::Q8K>(data, to),
+        GgmlType::IQ4_NL => quant::dequantise::<quant::Iq4Nl>(data, to),
+        GgmlType::IQ4_XS => quant::dequantise::<quant::Iq4Xs>(data, to),
+        GgmlType::MXFP4 => quant::dequantise::<quant::Mxfp4>(data, to),
         other => bail!("tensor '{}' is {other}, which this kernel does not read", tensor.name),
     }
     Ok(out)

@@ -256,7 +256,13 @@ fn file(shape: &Shape, random: &mut Random) -> Vec<u8> {
     }
     // Of types that no matrix may have, one is enough to see that; a wide model's head is its embedding.
     let count = match kind {
-        GgmlType::Q4_K | GgmlType::Q5_K | GgmlType::Q6_K => matrices.len() - 1,
+        GgmlType::Q2_K
+        | GgmlType::Q3_K
+        | GgmlType::Q4_K
+        | GgmlType::Q5_K
+        | GgmlType::Q6_K
+        | GgmlType::Q8_K
+        | GgmlType::IQ4_XS => matrices.len() - 1,
         _ if wide => 1,
         _ => matrices.len(),
     };
@@ -337,7 +343,10 @@ mod tests {
         let mut target = GgufTarget::new();
         let mut random = Random::new(3);
         use GgmlType::*;
-        for kind in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K] {
+        for kind in [
+            F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, IQ4_NL, IQ4_XS,
+            MXFP4,
+        ] {
             let width = (kind.block_size() as u64).max(32);
             let ends: Vec<String> =
                 (0..64).map(|_| target.execute(&file(&Shape { width, kind, odd: 0 }, &mut random))).collect();

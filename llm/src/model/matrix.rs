@@ -34,13 +34,19 @@ impl Elements {
             GgmlType::Q4_K => Self::Quantised(Kind::Q4K),
             GgmlType::Q5_K => Self::Quantised(Kind::Q5K),
             GgmlType::Q6_K => Self::Quantised(Kind::Q6K),
+            GgmlType::Q2_K => Self::Quantised(Kind::Q2K),
+            GgmlType::Q3_K => Self::Quantised(Kind::Q3K),
+            GgmlType::Q8_K => Self::Quantised(Kind::Q8K),
+            GgmlType::IQ4_NL => Self::Quantised(Kind::Iq4Nl),
+            GgmlType::IQ4_XS => Self::Quantised(Kind::Iq4Xs),
+            GgmlType::MXFP4 => Self::Quantised(Kind::Mxfp4),
             _ => return None,
         })
     }
 }
 
 /// The types that [`Matrix`] reads, for messages.
-pub const MATRIX_TYPES: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K";
+pub const MATRIX_TYPES: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, IQ4_NL, IQ4_XS or MXFP4";
 
 /// A matrix of `rows` outputs over `columns` inputs; the elements stay in the GGUF.
 #[derive(Clone, Copy)]

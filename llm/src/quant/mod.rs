@@ -1,7 +1,7 @@
 //! Block formats of GGUF tensors and the integer arithmetic on them.
 //!
 //! Every quantised format of ggml can be read as groups of 32 (or 16) small unsigned *codes* under two
-//! scales: `value = D * (code - OFFSET) + M`. D and M are half floats times small integers, so in units of
+//! scales: `value = D * (code - OFFSET) + M`. D and M are floats times small integers, so in units of
 //! a power of two `2^-s` chosen for the whole tensor they are whole numbers, kept as `i32` in a table beside
 //! the codes ([`scales`]). Activations are quantised the same way ([`activation`]): in each eight values
 //! codes in -127..=127 under a whole-number scale `da`, in units of one float for the vector. Hence
@@ -18,35 +18,44 @@
 
 pub mod activation;
 pub mod float;
+mod iq4;
+mod q2_k;
+mod q3_k;
 mod q4;
 mod q4_k;
 mod q5;
 mod q5_k;
 mod q6_k;
 mod q8;
+mod q8_k;
 pub mod scales;
 
+pub use iq4::{Iq4Nl, Iq4Xs, Mxfp4};
+pub use q2_k::Q2K;
+pub use q3_k::Q3K;
 pub use q4::{Q4_0, Q4_1};
 pub use q4_k::Q4K;
 pub use q5::{Q5_0, Q5_1};
 pub use q5_k::Q5K;
 pub use q6_k::Q6K;
 pub use q8::Q8_0;
+pub use q8_k::Q8K;
 
 /// Elements in a group of codes that is multiplied at once.
 pub const GROUP: usize = 32;
 
-/// The scales of one group of 32 elements: `D[half] = d * dx[half]`, `M = m * mx`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The scales of one group of 32 elements: `D[half] = d * dx[half]`, `M[half] = m * mx[half]`, the halves being the first
+/// and the last 16 elements.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupScales {
-    /// Bits of the half float under both D.
-    pub d: u16,
-    /// Whole multipliers of `d` for the first and the last 16 elements.
+    /// The float under both D.
+    pub d: f32,
+    /// Whole multipliers of `d`; equal where the format has no scales for halves.
     pub dx: [i32; 2],
-    /// Bits of the half float under M.
-    pub m: u16,
-    /// Whole multiplier of `m`.
-    pub mx: i32,
+    /// The float under both M.
+    pub m: f32,
+    /// Whole multipliers of `m`; equal where the format has no scales for halves.
+    pub mx: [i32; 2],
 }
 
 /// A quantised block format. Implementations hold no state; they are type-level names.
@@ -79,8 +88,8 @@ pub trait Format {
 
     /// Groups in a block.
     const GROUPS: usize = Self::ELEMENTS / GROUP;
-    /// Entries of a group in the scale table: `[D]`, `[D, M]` or `[D, D']`.
-    const ENTRIES: usize = 1 + (Self::HALVES || Self::HAS_MIN) as usize;
+    /// Entries of a group in the scale table: `[D]`, `[D, M]`, `[D, D']` or `[D, D', M, M']`.
+    const ENTRIES: usize = (1 + Self::HALVES as usize) * (1 + Self::HAS_MIN as usize);
 }
 
 /// The quantised formats.
@@ -95,6 +104,12 @@ pub enum Kind {
     Q4K,
     Q5K,
     Q6K,
+    Q2K,
+    Q3K,
+    Q8K,
+    Iq4Nl,
+    Iq4Xs,
+    Mxfp4,
 }
 
 /// Calls a generic function with the [`Format`] of a [`Kind`].
@@ -133,6 +148,30 @@ macro_rules! with_format {
                 type $name = $crate::quant::Q6K;
                 $body
             }
+            $crate::quant::Kind::Q2K => {
+                type $name = $crate::quant::Q2K;
+                $body
+            }
+            $crate::quant::Kind::Q3K => {
+                type $name = $crate::quant::Q3K;
+                $body
+            }
+            $crate::quant::Kind::Q8K => {
+                type $name = $crate::quant::Q8K;
+                $body
+            }
+            $crate::quant::Kind::Iq4Nl => {
+                type $name = $crate::quant::Iq4Nl;
+                $body
+            }
+            $crate::quant::Kind::Iq4Xs => {
+                type $name = $crate::quant::Iq4Xs;
+                $body
+            }
+            $crate::quant::Kind::Mxfp4 => {
+                type $name = $crate::quant::Mxfp4;
+                $body
+            }
         }
     };
 }
@@ -143,14 +182,13 @@ pub fn dequantise<F: Format>(blocks: &[u8], out: &mut [f32]) {
     for (block, out) in blocks.chunks_exact(F::BYTES).zip(out.chunks_exact_mut(F::ELEMENTS)) {
         for (group, out) in out.chunks_exact_mut(GROUP).enumerate() {
             let scales = F::scales(block, group);
-            let (d, m) = (float::f16_to_f32(scales.d), float::f16_to_f32(scales.m));
-            let d = scales.dx.map(|x| d * x as f32);
-            let m = m * scales.mx as f32;
+            let d = scales.dx.map(|x| scales.d * x as f32);
+            let m = scales.mx.map(|x| scales.m * x as f32);
             let codes = F::codes(block, group);
             for (i, out) in out.iter_mut().enumerate() {
                 let code = (codes[i / 8] >> (8 * (i % 8))) as u8;
                 let value = d[i / 16] * (i32::from(code) - F::OFFSET) as f32;
-                *out = if F::HAS_MIN { value + m } else { value };
+                *out = if F::HAS_MIN { value + m[i / 16] } else { value };
             }
         }
     }
@@ -165,14 +203,26 @@ fn word(bytes: &[u8], at: usize) -> u64 {
     }
 }
 
-/// Reads little-endian half float bits; missing bytes are zero.
+/// Reads a little-endian half float; missing bytes are zero.
 #[inline(always)]
-fn half(bytes: &[u8], at: usize) -> u16 {
+fn half(bytes: &[u8], at: usize) -> f32 {
     match bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
-        Some(chunk) => u16::from_le_bytes(*chunk),
-        None => 0,
+        Some(chunk) => float::f16_to_f32(u16::from_le_bytes(*chunk)),
+        None => 0.0,
     }
 }
+
+/// Reads a little-endian float; missing bytes are zero.
+#[inline(always)]
+fn single(bytes: &[u8], at: usize) -> f32 {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+        Some(chunk) => f32::from_le_bytes(*chunk),
+        None => 0.0,
+    }
+}
+
+/// Turns signed bytes into unsigned codes under an offset of 128, and back.
+pub(crate) const SIGN_BITS: u64 = 0x8080_8080_8080_8080;
 
 pub(crate) const LOW_NIBBLES: u64 = 0x0F0F_0F0F_0F0F_0F0F;
 

@@ -32,7 +32,7 @@ impl Format for Q4_0 {
 
     #[inline(always)]
     fn scales(block: &[u8], _group: usize) -> GroupScales {
-        GroupScales { d: half(block, 0), dx: [1, 1], m: 0, mx: 0 }
+        GroupScales { d: half(block, 0), dx: [1, 1], m: 0.0, mx: [0; 2] }
     }
 }
 
@@ -54,6 +54,6 @@ impl Format for Q4_1 {
 
     #[inline(always)]
     fn scales(block: &[u8], _group: usize) -> GroupScales {
-        GroupScales { d: half(block, 0), dx: [1, 1], m: half(block, 2), mx: 1 }
+        GroupScales { d: half(block, 0), dx: [1, 1], m: half(block, 2), mx: [1; 2] }
     }
 }

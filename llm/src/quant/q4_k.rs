@@ -45,6 +45,6 @@ impl Format for Q4K {
     #[inline(always)]
     fn scales(block: &[u8], group: usize) -> GroupScales {
         let (scale, min) = scale_min(block, group);
-        GroupScales { d: half(block, 0), dx: [scale; 2], m: half(block, 2), mx: -min }
+        GroupScales { d: half(block, 0), dx: [scale; 2], m: half(block, 2), mx: [-min; 2] }
     }
 }

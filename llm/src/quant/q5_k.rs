@@ -28,6 +28,6 @@ impl Format for Q5K {
     #[inline(always)]
     fn scales(block: &[u8], group: usize) -> GroupScales {
         let (scale, min) = q4_k::scale_min(block, group);
-        GroupScales { d: half(block, 0), dx: [scale; 2], m: half(block, 2), mx: -min }
+        GroupScales { d: half(block, 0), dx: [scale; 2], m: half(block, 2), mx: [-min; 2] }
     }
 }

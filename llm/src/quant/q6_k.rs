@@ -32,6 +32,6 @@ impl Format for Q6K {
     #[inline(always)]
     fn scales(block: &[u8], group: usize) -> GroupScales {
         let scale = |i: usize| i32::from(block.get(192 + i).copied().unwrap_or(0) as i8);
-        GroupScales { d: half(block, 208), dx: [scale(2 * group), scale(2 * group + 1)], m: 0, mx: 0 }
+        GroupScales { d: half(block, 208), dx: [scale(2 * group), scale(2 * group + 1)], m: 0.0, mx: [0; 2] }
     }
 }

@@ -1,11 +1,9 @@
 //! Q8_0: blocks of 32 signed bytes.
 
-use super::{Format, GroupScales, Kind, half, word};
+use super::{Format, GroupScales, Kind, SIGN_BITS, half, word};
 
 /// `f16 d; i8 codes[32]`: `value = d * code`. Read as unsigned codes under an offset of 128.
 pub struct Q8_0;
-
-const SIGN_BITS: u64 = 0x8080_8080_8080_8080;
 
 impl Format for Q8_0 {
     const NAME: &'static str = "Q8_0";
@@ -25,6 +23,6 @@ impl Format for Q8_0 {
 
     #[inline(always)]
     fn scales(block: &[u8], _group: usize) -> GroupScales {
-        GroupScales { d: half(block, 0), dx: [1, 1], m: 0, mx: 0 }
+        GroupScales { d: half(block, 0), dx: [1, 1], m: 0.0, mx: [0; 2] }
     }
 }

@@ -9,24 +9,25 @@ use core::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotFinite;
 
-const F16_EXPONENT: u16 = 0x7C00;
-const F16_MAGNITUDE: u16 = 0x7FFF;
+const EXPONENT: u32 = 0x7F80_0000;
+const MAGNITUDE: u32 = 0x7FFF_FFFF;
 
-/// A half float times a whole number, in units of `2^-shift`; exact where the bits reach that far, else rounded
-/// to nearest.
+/// A float times a whole number of magnitude up to 128, in units of `2^-shift`; exact where the bits reach that far, else
+/// rounded to nearest. The result must fit 40 bits.
 #[inline(always)]
-fn fixed(bits: u16, multiplier: i32, shift: i32) -> i64 {
-    let exponent = i32::from(bits >> 10 & 31);
-    // value = mantissa * 2^(max(exponent, 1) - 25); subnormals have no hidden bit.
-    let mantissa = i64::from(bits & 0x3FF) | i64::from(exponent != 0) << 10;
+fn fixed(value: f32, multiplier: i32, shift: i32) -> i64 {
+    let bits = value.to_bits();
+    let exponent = (bits >> 23 & 255) as i32;
+    // value = mantissa * 2^(max(exponent, 1) - 150); subnormals have no hidden bit.
+    let mantissa = i64::from(bits & 0x7F_FFFF) | i64::from(exponent != 0) << 23;
     let product = mantissa * i64::from(multiplier);
-    let left = exponent.max(1) - 25 + shift;
+    let left = exponent.max(1) - 150 + shift;
     let value = match left {
         0..=40 => product << left,
         -40..0 => (product + (1 << (-left - 1))) >> -left,
         _ => 0,
     };
-    if bits >> 15 == 1 { -value } else { value }
+    if bits >> 31 == 1 { -value } else { value }
 }
 
 /// Bits that a table entry of this format may have, sign not counted, so that the 64-bit sum over
@@ -48,26 +49,27 @@ pub fn build<F: Format>(
     table: &mut [i32],
     parallel: &dyn Parallel,
 ) -> Result<f32, NotFinite> {
-    // The largest magnitude decides the unit. Magnitudes of half floats order as their bits do.
+    // The largest magnitude decides the unit. Magnitudes of floats order as their bits do.
     let blocks = data.len() / F::BYTES;
     let largest = AtomicU32::new(0);
     parallel.run(&|part, parts| {
         let (first, end) = (blocks * part / parts, blocks * (part + 1) / parts);
         let bytes = data.get(first * F::BYTES..end * F::BYTES).unwrap_or_default();
-        let max = bytes.chunks_exact(F::BYTES).fold(0u16, |max, block| {
+        let max = bytes.chunks_exact(F::BYTES).fold(0u32, |max, block| {
             let scales = F::scales(block, 0);
-            max.max(scales.d & F16_MAGNITUDE).max(scales.m & F16_MAGNITUDE)
+            max.max(scales.d.to_bits() & MAGNITUDE).max(scales.m.to_bits() & MAGNITUDE)
         });
-        largest.fetch_max(u32::from(max), Ordering::Relaxed);
+        largest.fetch_max(max, Ordering::Relaxed);
     });
-    let largest = largest.load(Ordering::Relaxed) as u16;
-    if largest >= F16_EXPONENT {
+    let largest = largest.load(Ordering::Relaxed);
+    if largest >= EXPONENT {
         return Err(NotFinite);
     }
-    // |value| < 2^(exponent - 14), so |entry| < 2^(exponent - 14 + multiplier bits + shift).
-    let exponent = i32::from(largest >> 10).max(1);
+    // |value| < 2^(exponent - 126), so |entry| < 2^(exponent - 126 + multiplier bits + shift). The unit must be a normal
+    // float.
+    let exponent = ((largest >> 23) as i32).max(1);
     let multiplier_bits = (u32::BITS - (F::MAX_MULTIPLIER - 1).leading_zeros()) as i32;
-    let shift = entry_bits::<F>(groups) as i32 - (exponent - 14) - multiplier_bits;
+    let shift = (entry_bits::<F>(groups) as i32 - (exponent - 126) - multiplier_bits).min(126);
     for_items(parallel, table, F::ENTRIES * F::GROUPS, &|first, table| {
         let bytes = data.get(first * F::BYTES..).unwrap_or_default();
         for (block, entries) in
@@ -75,9 +77,10 @@ pub fn build<F: Format>(
         {
             for (group, entry) in entries.chunks_exact_mut(F::ENTRIES).enumerate() {
                 let scales = F::scales(block, group);
-                let (bits, multiplier) =
-                    if F::HALVES { (scales.d, scales.dx[1]) } else { (scales.m, scales.mx) };
-                let fixed_entries = [fixed(scales.d, scales.dx[0], shift), fixed(bits, multiplier, shift)];
+                let [d, d_below] = scales.dx.map(|multiplier| fixed(scales.d, multiplier, shift));
+                let [m, m_below] = scales.mx.map(|multiplier| fixed(scales.m, multiplier, shift));
+                let fixed_entries =
+                    if F::HALVES { [d, d_below, m, m_below] } else { [d, m, d_below, m_below] };
                 for (slot, value) in entry.iter_mut().zip(fixed_entries) {
                     // Fits: entry_bits is at most 30.
                     *slot = value as i32;
@@ -88,9 +91,9 @@ pub fn build<F: Format>(
     Ok(power_of_two(-shift))
 }
 
-/// `2^exponent` as f32; the exponents that occur lie well inside the range.
+/// `2^exponent` as f32; infinite above its range, which shows in the logits, and never below it (see the limit of `shift`).
 fn power_of_two(exponent: i32) -> f32 {
-    f32::from_bits(((exponent + 127).clamp(1, 254) as u32) << 23)
+    f32::from_bits(((exponent + 127).clamp(1, 255) as u32) << 23)
 }
 
 #[cfg(test)]
@@ -101,18 +104,18 @@ mod tests {
     #[test]
     fn fixed_is_exact_where_the_bits_reach() {
         for bits in 0..=u16::MAX {
-            if bits & F16_EXPONENT == F16_EXPONENT {
+            let value = f16_to_f32(bits);
+            if !value.is_finite() {
                 continue;
             }
             // 24 fractional bits hold every half float.
-            assert_eq!(
-                fixed(bits, 1, 24) as f64 / f64::from(1 << 24),
-                f64::from(f16_to_f32(bits)),
-                "{bits:#x}"
-            );
-            assert_eq!(fixed(bits, -63, 24), -63 * fixed(bits, 1, 24));
-            let rounded = fixed(bits, 1, 10) as f64 / 1024.0;
-            assert!((rounded - f64::from(f16_to_f32(bits))).abs() <= 0.5 / 1024.0, "{bits:#x}");
+            assert_eq!(fixed(value, 1, 24) as f64 / f64::from(1 << 24), f64::from(value), "{bits:#x}");
+            assert_eq!(fixed(value, -63, 24), -63 * fixed(value, 1, 24));
+            let rounded = fixed(value, 1, 10) as f64 / 1024.0;
+            assert!((rounded - f64::from(value)).abs() <= 0.5 / 1024.0, "{bits:#x}");
         }
+        assert_eq!(fixed(1.0 + f32::EPSILON, 1, 23), (1 << 23) + 1);
+        assert_eq!(fixed(f32::from_bits(3), -2, 149), -6);
+        assert_eq!(fixed(f32::MIN_POSITIVE, 1, 30), 0);
     }
 }

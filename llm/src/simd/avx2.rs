@@ -2,12 +2,12 @@
 //! `vpmuldq` the weight's, and everything is added up in four 64-bit lanes.
 //!
 //! No step can overflow or saturate: pairs of products are at most `2 * 63 * 127` (codes up to 63) or
-//! `2 * 128 * 127` (Q8_0, signed), both below 2^15; times a scale of at most 32767, in pairs, below 2^31.
+//! `2 * 128 * 127` (eight-bit codes, signed), both below 2^15; times a scale of at most 32767, in pairs, below 2^31.
 
 use super::{QuantRows, finish, float_rows, group_sum};
 use crate::quant::activation::{Activations, Factors};
 use crate::quant::float::Float;
-use crate::quant::{Format, Kind};
+use crate::quant::{Format, Kind, SIGN_BITS};
 use core::arch::x86_64::*;
 
 /// Vectors that one pass over a row multiplies, so that its codes are unpacked once for all of them.
@@ -58,7 +58,7 @@ fn tile<F: Format, const N: usize>(
     }
     let mut lanes = [_mm256_setzero_si256(); N];
     let mut totals = [0i64; N];
-    let signed = matches!(F::KIND, Kind::Q8_0);
+    let signed = is_signed::<F>();
     let mut g = 0;
     for (block, entries) in data.chunks_exact(F::BYTES).zip(scales.chunks_exact(F::ENTRIES * F::GROUPS)) {
         for (group, entry) in entries.chunks_exact(F::ENTRIES).enumerate() {
@@ -91,7 +91,12 @@ fn tile<F: Format, const N: usize>(
     }
 }
 
-/// The 32 codes of a group; Q8_0's are signed, all others unsigned.
+/// Eight-bit codes, all of which have an offset of 128, are multiplied as signed numbers.
+const fn is_signed<F: Format>() -> bool {
+    F::MAX_CODE > 127 && F::OFFSET == 128
+}
+
+/// The 32 codes of a group, signed or unsigned.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn unpack<F: Format>(block: &[u8], group: usize) -> __m256i {
@@ -109,6 +114,7 @@ fn unpack<F: Format>(block: &[u8], group: usize) -> __m256i {
             let bytes = if group.is_multiple_of(2) { bytes } else { _mm256_srli_epi16(bytes, 4) };
             _mm256_and_si256(bytes, _mm256_set1_epi8(15))
         }
+        _ if is_signed::<F>() => bytemuck::cast(F::codes(block, group).map(|codes| codes ^ SIGN_BITS)),
         _ => bytemuck::cast(F::codes(block, group)),
     }
 }

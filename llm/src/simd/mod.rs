@@ -165,13 +165,16 @@ fn finish(sum: i64, unit: f32) -> f32 {
 /// What a group contributes to a row's sum, given the sums of `code * da * a` over both halves.
 #[inline(always)]
 fn group_sum<F: Format>(entry: &[i32], low: i64, high: i64, sums: [i32; 2]) -> i64 {
-    let (d, second) = (i64::from(entry[0]), if F::ENTRIES > 1 { i64::from(entry[1]) } else { 0 });
+    let entry = |i: usize| i64::from(entry[i]);
     let offset = i64::from(F::OFFSET);
     if F::HALVES {
-        d * (low - offset * i64::from(sums[0])) + second * (high - offset * i64::from(sums[1]))
+        let [low_sum, high_sum] = sums.map(i64::from);
+        let scaled = entry(0) * (low - offset * low_sum) + entry(1) * (high - offset * high_sum);
+        if F::HAS_MIN { scaled + entry(2) * low_sum + entry(3) * high_sum } else { scaled }
     } else {
         let sum = i64::from(sums[0] + sums[1]);
-        d * (low + high - offset * sum) + second * sum
+        let scaled = entry(0) * (low + high - offset * sum);
+        if F::HAS_MIN { scaled + entry(1) * sum } else { scaled }
     }
 }
 

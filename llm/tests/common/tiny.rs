@@ -2,7 +2,9 @@
 
 use super::byte_vocabulary;
 use llm::gguf::{GgmlType, write::GgufWriter};
-use llm::quant::{self, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, float};
+use llm::quant::{
+    self, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Q8K, float,
+};
 use llm::random::SplitMix64;
 use std::collections::HashMap;
 
@@ -51,14 +53,26 @@ fn random_tensor(kind: GgmlType, elements: usize, random: &mut SplitMix64) -> Ve
         GgmlType::Q8_0 => (0.0008, None),
         GgmlType::Q4_K => (0.0004, Some(0.003)),
         GgmlType::Q5_K => (0.0002, Some(0.003)),
+        GgmlType::Q2_K => (0.008, Some(0.012)),
+        GgmlType::Q3_K => (0.001, None),
+        GgmlType::Q8_K | GgmlType::IQ4_NL => (0.0008, None),
         _ => (0.00005, None),
     };
-    let at = if kind == GgmlType::Q6_K { 208 } else { 0 };
+    let at = match kind {
+        GgmlType::Q6_K => 208,
+        GgmlType::Q2_K => 80,
+        GgmlType::Q3_K => 108,
+        _ => 0,
+    };
     for block in data.chunks_exact_mut(size) {
         let spread = 0.5 + random.next_f32();
-        block[at..at + 2].copy_from_slice(&half::f16::from_f32(d * spread).to_le_bytes());
+        match kind {
+            GgmlType::MXFP4 => block[0] = 120 + block[0] % 3,
+            GgmlType::Q8_K => block[..4].copy_from_slice(&(d * spread).to_le_bytes()),
+            _ => block[at..at + 2].copy_from_slice(&half::f16::from_f32(d * spread).to_le_bytes()),
+        }
         if let Some(m) = m {
-            block[2..4].copy_from_slice(&half::f16::from_f32(m * spread).to_le_bytes());
+            block[at + 2..at + 4].copy_from_slice(&half::f16::from_f32(m * spread).to_le_bytes());
         }
     }
     data
@@ -78,6 +92,12 @@ fn dequantise(kind: GgmlType, data: &[u8], elements: usize) -> Vec<f64> {
         GgmlType::Q4_K => quant::dequantise::<Q4K>(data, &mut out),
         GgmlType::Q5_K => quant::dequantise::<Q5K>(data, &mut out),
         GgmlType::Q6_K => quant::dequantise::<Q6K>(data, &mut out),
+        GgmlType::Q2_K => quant::dequantise::<Q2K>(data, &mut out),
+        GgmlType::Q3_K => quant::dequantise::<Q3K>(data, &mut out),
+        GgmlType::Q8_K => quant::dequantise::<Q8K>(data, &mut out),
+        GgmlType::IQ4_NL => quant::dequantise::<Iq4Nl>(data, &mut out),
+        GgmlType::IQ4_XS => quant::dequantise::<Iq4Xs>(data, &mut out),
+        GgmlType::MXFP4 => quant::dequantise::<Mxfp4>(data, &mut out),
         other => panic!("no {other:?} here"),
     }
     out.into_iter().map(f64::from).collect()

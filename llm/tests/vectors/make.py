@@ -16,7 +16,8 @@ from gguf.quants import dequantize
 
 # Offsets of the half floats in a block.
 HALVES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0],
-          T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
+          T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+          T.Q2_K: [80, 82], T.Q3_K: [108], T.IQ4_NL: [0], T.IQ4_XS: [0], T.MXFP4: []}
 random = np.random.default_rng(20260822)
 formats = []
 for kind, offsets in HALVES.items():
@@ -35,6 +36,13 @@ formats.append({"kind": "F16", "blocks": numbers.tobytes().hex(),
 bits = random.integers(0, 1 << 16, 64, dtype=np.uint16) & 0x3FFF
 formats.append({"kind": "BF16", "blocks": bits.tobytes().hex(),
                 "values": dequantize(bits.view(np.uint8), T.BF16).astype(np.float32).tobytes().hex()})
+# The package does not read Q8_K; this is its definition (`block_q8_K` in ggml-common.h).
+blocks = random.integers(0, 256, (4, 292), dtype=np.uint8)
+scales = (random.standard_normal(4) * 0.05).astype(np.float32)
+scales[0], scales[1] = np.float32(3e-40), np.float32(-0.0)
+blocks[:, :4] = scales.view(np.uint8).reshape(4, 4)
+values = scales[:, None] * blocks[:, 4:260].view(np.int8).astype(np.float32)
+formats.append({"kind": "Q8_K", "blocks": blocks.tobytes().hex(), "values": values.tobytes().hex()})
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "blocks.json"), "w") as file:
     json.dump(formats, file, indent=0)
     file.write("\n")
