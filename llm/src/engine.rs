@@ -202,7 +202,8 @@ impl<'p> Engine<'p> {
             let (tokens, rows) = (tokenizer.vocab_size(), config.vocabulary);
             return Err(LoadError::VocabularyMismatch { tokens, rows });
         }
-        let mut model = Llama::load(&gguf, config, &mut pool, parallel)?;
+        let asked = options.context.unwrap_or(config.context);
+        let mut model = Llama::load(&gguf, config, asked, &mut pool, parallel)?;
         let candidates = pool.take_unzeroed(Purpose::Activations, config.vocabulary)?;
         let context = context(&config, &options, &pool)?;
         // Both are written before they are read, at every position: see `cached` and `KvCache::new`.

@@ -108,9 +108,31 @@ fn tensors_of_layers_beyond_the_count_are_refused() {
     for name in ["blk.2.x", "blk.1024.attn_q.weight", "blk.99999999999999999999999.x"] {
         assert!(matches!(with_tensor(name), Some(LoadError::ExtraLayer { layers: 2, .. })), "{name}");
     }
-    // What is not of a layer is not counted as one.
-    for name in ["blk.1.extra", "blk..x", "blk.x.y", "blk.2", "other.7.x"] {
-        assert_eq!(with_tensor(name), None, "{name}");
+    // What is not of a layer is not counted as one, but has no place in the model either.
+    for name in ["blk..x", "blk.x.y", "blk.2", "other.7.x"] {
+        assert!(matches!(with_tensor(name), Some(LoadError::UnknownTensor { .. })), "{name}");
+    }
+}
+
+#[test]
+fn tensors_that_the_model_would_do_without_are_refused_by_name() {
+    let (good, _) = model(GgmlType::Q8_0, false);
+    for name in [
+        "blk.1.extra",
+        "blk.0.ffn_gate.bias",
+        "blk.0.ffn_gate_exps.weight",
+        "blk.0.attn_q_norm.weight",
+        "blk.1.post_ffw_norm.weight",
+        "blk.0.attn_qkv.bias",
+        "output.bias",
+        "rope_factors_long.weight",
+        "blk.0.attn_q.scale",
+    ] {
+        let mut file = with_metadata(&good, |_, _| true);
+        file.tensor(name, GgmlType::F32, &[32], &[0; 128]);
+        let error = load_error(&file.finish()).map(|error| error.to_string());
+        let expected = format!("tensor \"{name}\" has no place in a llama model as this engine computes it");
+        assert_eq!(error, Some(expected));
     }
 }
 

@@ -9,9 +9,10 @@
 
 use super::config::MAX_HEAD_DIM;
 use super::kv::{Head, MAX_STORED, to_integers};
-use super::math::exp;
+use super::math::{exp, soft_cap};
 use crate::quant::float::sum;
 use crate::simd::{Variant, dot_i16, weighted_sum_i16};
+use core::ops::Range;
 
 /// Positions in a chunk.
 const CHUNK: usize = 16;
@@ -50,25 +51,40 @@ impl Online {
     }
 }
 
-/// `out = softmax(query . keys / sqrt(head_dim)) . values` over the first `positions` positions.
+/// What happens to scores before the softmax.
+#[derive(Debug, Clone, Copy)]
+pub struct Scores {
+    /// They are multiplied by this,
+    pub scale: f32,
+    /// and limited to this by a tanh; 0: not at all.
+    pub cap: f32,
+}
+
+/// Parts of `positions`, cut at the multiples of [`CHUNK`].
+fn chunks(positions: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let Range { start, end } = positions;
+    (start / CHUNK..end.div_ceil(CHUNK)).map(move |c| (c * CHUNK).max(start)..((c + 1) * CHUNK).min(end))
+}
+
+/// `out = softmax(scores(query . keys)) . values` over some positions.
 pub fn attend(
     variant: Variant,
     query: &[f32],
     keys: Head<'_>,
     values: Head<'_>,
-    positions: usize,
+    positions: Range<usize>,
+    scores: Scores,
     out: &mut [f32],
 ) {
     let head_dim = query.len();
     let mut state = Online { maximum: f32::NEG_INFINITY, sum: 0.0, values: [0.0; MAX_HEAD_DIM] };
-    let scale = 1.0 / libm::sqrtf(head_dim as f32);
+    let Scores { scale, cap } = scores;
     match (keys, values) {
         (Head::Integer(keys, key_scales), Head::Integer(values, value_scales)) => {
             let mut q = [0i16; MAX_HEAD_DIM];
             let q = &mut q[..head_dim];
             let q_scale = to_integers(query, max_query(head_dim), q) * scale;
-            for start in (0..positions).step_by(CHUNK) {
-                let here = start..(start + CHUNK).min(positions);
+            for here in chunks(positions) {
                 let bytes = here.start * head_dim..here.end * head_dim;
                 let mut weights = [0.0f32; CHUNK];
                 let weights = &mut weights[..here.len()];
@@ -78,6 +94,7 @@ pub fn attend(
                 {
                     *weight = dot as f32 * (q_scale * key_scale);
                 }
+                soft_cap(weights, cap);
                 state.weigh(weights, head_dim);
                 for (weight, value_scale) in weights.iter_mut().zip(&value_scales[here]) {
                     *weight *= value_scale;
@@ -92,8 +109,7 @@ pub fn attend(
             }
         }
         (Head::Float(keys), Head::Float(values)) => {
-            for start in (0..positions).step_by(CHUNK) {
-                let end = (start + CHUNK).min(positions);
+            for Range { start, end } in chunks(positions) {
                 let (keys, values) =
                     (&keys[start * head_dim..end * head_dim], &values[start * head_dim..end * head_dim]);
                 let mut weights = [0.0f32; CHUNK];
@@ -101,6 +117,7 @@ pub fn attend(
                 for (weight, key) in weights.iter_mut().zip(keys.chunks_exact(head_dim)) {
                     *weight = dot_f32(query, key) * scale;
                 }
+                soft_cap(weights, cap);
                 state.weigh(weights, head_dim);
                 for (weight, value) in weights.iter().zip(values.chunks_exact(head_dim)) {
                     for (sum, v) in state.values.iter_mut().zip(value) {

@@ -12,7 +12,7 @@ pub enum LoadError {
     #[error("metadata key {key} is missing; it should be {expected}")]
     MissingKey {
         /// The key.
-        key: &'static str,
+        key: String,
         /// What it should hold.
         expected: String,
     },
@@ -20,7 +20,7 @@ pub enum LoadError {
     #[error("metadata key {key} is {found}; it should be {expected}")]
     BadKey {
         /// The key.
-        key: &'static str,
+        key: String,
         /// What it should hold.
         expected: String,
         /// What it holds.
@@ -35,12 +35,22 @@ pub enum LoadError {
         expected: [u64; 2],
     },
     /// A tensor of a layer that the metadata does not count: without it the model would compute something else.
-    #[error("tensor {name} lies outside the layers: llama.block_count is {layers}; the file is damaged")]
+    #[error("tensor {name} lies outside the layers: {key} is {layers}; the file is damaged")]
     ExtraLayer {
         /// The tensor.
         name: Quoted,
+        /// The key that counts the layers.
+        key: String,
         /// Layers by the metadata.
         layers: usize,
+    },
+    /// A tensor has no place in the architecture as this engine computes it: a bias, an expert, a layer of another kind.
+    #[error("tensor {name} has no place in a {architecture} model as this engine computes it")]
+    UnknownTensor {
+        /// The tensor.
+        name: Quoted,
+        /// The architecture.
+        architecture: &'static str,
     },
     /// A tensor's shape does not fit the metadata.
     #[error("tensor {name} has shape {found:?}; it should be {expected:?}")]

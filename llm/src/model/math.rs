@@ -5,8 +5,8 @@
 
 use crate::quant::float::sum;
 
-/// `out = x / sqrt(mean(x^2) + epsilon) * weight` (Zhang and Sennrich 2019), for one vector.
-pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+/// `1 / sqrt(mean(x^2) + epsilon)` of one vector.
+pub fn rms_scale(x: &[f32], epsilon: f32) -> f32 {
     let mut lanes = [0.0f32; 8];
     for chunk in x.chunks(8) {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
@@ -14,7 +14,12 @@ pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
         }
     }
     let mean = sum(&lanes) / x.len().max(1) as f32;
-    let scale = 1.0 / libm::sqrtf(mean + epsilon);
+    1.0 / libm::sqrtf(mean + epsilon)
+}
+
+/// `out = x / sqrt(mean(x^2) + epsilon) * weight` (Zhang and Sennrich 2019), for one vector.
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    let scale = rms_scale(x, epsilon);
     for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
         *out = x * scale * weight;
     }
@@ -47,30 +52,29 @@ pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
-/// The rotation frequencies `base^(-2i/dims) / scale`, divided by `factors[i]` where the model has such factors
-/// (Su et al. 2021; `out` has one entry for each pair of dimensions).
-pub fn frequencies(base: f64, scale: f64, factors: &[f32], out: &mut [f64]) {
-    let pairs = out.len().max(1) as f64;
-    for (i, out) in out.iter_mut().enumerate() {
-        let factor = f64::from(factors.get(i).copied().unwrap_or(1.0));
-        *out = libm::pow(base, -(i as f64) / pairs) / (scale * factor);
+/// `tanh x` to about 2 units in the last place.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let squared = x * x;
+    // Near zero the exponential form cancels: there the Taylor series, whose next term is below 3e-8 of the sum.
+    let mut p = 62.0 / 2835.0;
+    for c in [-17.0 / 315.0, 2.0 / 15.0, -1.0 / 3.0, 1.0] {
+        p = p * squared + c;
     }
+    if squared < 0.0784 { x * p } else { 1.0 - 2.0 / (exp(2.0 * x) + 1.0) }
 }
 
-/// Cosine and sine of `position * frequency`.
-pub fn rotation(position: usize, frequencies: &[f64], out: &mut [[f32; 2]]) {
-    for (out, frequency) in out.iter_mut().zip(frequencies) {
-        let (sin, cos) = libm::sincos(position as f64 * frequency);
-        *out = [cos as f32, sin as f32];
-    }
+/// The Gaussian error linear unit in its tanh form (Hendrycks and Gimpel 2016).
+#[inline(always)]
+pub fn gelu(x: f32) -> f32 {
+    const ROOT_OF_2_BY_PI: f32 = 0.797_884_6;
+    0.5 * x * (1.0 + tanh(ROOT_OF_2_BY_PI * x * (1.0 + 0.044_715 * x * x)))
 }
 
-/// Rotates the interleaved pairs `(2i, 2i + 1)` of one head.
-pub fn rotate(head: &mut [f32], rotation: &[[f32; 2]]) {
-    for (pair, [cos, sin]) in head.chunks_exact_mut(2).zip(rotation) {
-        let (a, b) = (pair[0], pair[1]);
-        pair[0] = a * cos - b * sin;
-        pair[1] = a * sin + b * cos;
+/// Limits values to `cap` smoothly: `cap * tanh(x / cap)`; a cap of 0 leaves them.
+pub fn soft_cap(values: &mut [f32], cap: f32) {
+    if cap != 0.0 {
+        values.iter_mut().for_each(|value| *value = cap * tanh(*value / cap));
     }
 }
 
@@ -90,5 +94,15 @@ mod tests {
         assert_eq!(exp(-1000.0), 0.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(1000.0).is_finite());
+    }
+    #[test]
+    fn tanh_is_close_to_libm() {
+        let mut x = -12.0f32;
+        while x < 12.0 {
+            let (got, want) = (f64::from(tanh(x)), libm::tanh(f64::from(x)));
+            assert!((got - want).abs() <= 4e-7 * want.abs(), "tanh({x}) = {got}, should be {want}");
+            x += 0.0007;
+        }
+        assert_eq!((tanh(0.0), tanh(f32::INFINITY), tanh(f32::NEG_INFINITY)), (0.0, 1.0, -1.0));
     }
 }

@@ -1,7 +1,8 @@
 //! Weight matrices: where the codes lie, and products with activations shared among the CPUs.
 
+use super::architecture::Activation;
 use super::error::LoadError;
-use super::math::silu;
+use super::math::{gelu, silu};
 use crate::gguf::{GgmlType, Gguf, Tensor};
 use crate::parallel::{Parallel, for_items};
 use crate::pool::{Pool, Purpose};
@@ -63,16 +64,9 @@ pub struct Matrix<'p> {
 }
 
 impl<'p> Matrix<'p> {
-    /// Finds tensor `name`, checks shape and type, and builds its scale table in the pool.
-    pub fn load(
-        gguf: &Gguf<'p>,
-        name: &str,
-        columns: usize,
-        rows: usize,
-        pool: &mut Pool<'p>,
-        parallel: &dyn Parallel,
-    ) -> Result<Self, LoadError> {
-        let tensor = find(gguf, name, columns, rows)?;
+    /// Checks the type of a tensor of two dimensions, and builds its scale table in the pool.
+    pub fn new(tensor: Tensor<'p>, pool: &mut Pool<'p>, parallel: &dyn Parallel) -> Result<Self, LoadError> {
+        let (name, columns, rows) = (tensor.name, tensor.dims[0] as usize, tensor.dims[1] as usize);
         let bad_type = || LoadError::BadType {
             name: name.to_owned(),
             found: tensor.kind.name(),
@@ -204,9 +198,10 @@ impl Compute<'_> {
         });
     }
 
-    /// `out[row][token] = silu(gate row . input) * (up row . input)`, shared among the CPUs.
+    /// `out[row][token] = activation(gate row . input) * (up row . input)`, shared among the CPUs.
     pub fn multiply_gated(
         &self,
+        activation: Activation,
         gate: &Matrix<'_>,
         up: &Matrix<'_>,
         input: Input<'_>,
@@ -223,8 +218,10 @@ impl Compute<'_> {
                 let gates = &mut gates[..out.len()];
                 gate.part(first, rows).multiply(self.variant, input, gates);
                 up.part(first, rows).multiply(self.variant, input, out);
-                for (out, gate) in out.iter_mut().zip(gates) {
-                    *out *= silu(*gate);
+                let gates = out.iter_mut().zip(gates);
+                match activation {
+                    Activation::Silu => gates.for_each(|(out, gate)| *out *= silu(*gate)),
+                    Activation::Gelu => gates.for_each(|(out, gate)| *out *= gelu(*gate)),
                 }
             }
         });

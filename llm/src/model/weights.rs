@@ -1,17 +1,17 @@
-//! The tensors of a llama-family model.
+//! The tensors of a model.
 
+use super::architecture::RopeFactors;
 use super::config::Config;
 use super::error::LoadError;
-use super::matrix::{Matrix, find};
-use crate::gguf::{GgmlType, Gguf};
+use super::matrix::Matrix;
+use super::tensors::Tensors;
+use crate::gguf::Gguf;
 use crate::parallel::Parallel;
-use crate::pool::{Pool, Purpose};
-use crate::quant::float::{self, F32};
-use alloc::borrow::ToOwned;
+use crate::pool::Pool;
 use alloc::format;
 use alloc::vec::Vec;
 
-/// One transformer block.
+/// One transformer block. Vectors that the architecture or the file does without are empty.
 pub struct Layer<'p> {
     /// Norm before attention, `[width]`.
     pub attention_norm: &'p [f32],
@@ -21,8 +21,16 @@ pub struct Layer<'p> {
     pub key: Matrix<'p>,
     /// Value projection, `[kv width x width]`.
     pub value: Matrix<'p>,
+    /// Biases of the three projections.
+    pub biases: [&'p [f32]; 3],
+    /// Norms of a query head and of a key head, `[head_dim]`.
+    pub query_key_norms: [&'p [f32]; 2],
     /// Projection of the heads' results, `[width x query width]`.
     pub output: Matrix<'p>,
+    /// Its bias, `[width]`.
+    pub output_bias: &'p [f32],
+    /// Norm of what attention adds to the stream, `[width]`.
+    pub attention_post_norm: &'p [f32],
     /// Norm before the feed-forward network, `[width]`.
     pub ffn_norm: &'p [f32],
     /// Gate projection, `[ffn x width]`.
@@ -31,11 +39,16 @@ pub struct Layer<'p> {
     pub up: Matrix<'p>,
     /// Down projection, `[width x ffn]`.
     pub down: Matrix<'p>,
+    /// Norm of what the feed-forward network adds to the stream, `[width]`.
+    pub ffn_post_norm: &'p [f32],
 }
 
-/// Most heap bytes for each block: SmolLM2's 30 take under 18 KiB.
-pub const LAYER_BYTES: usize = 600;
+/// Most heap bytes for each block: SmolLM2's 30 take under 24 KiB.
+pub const LAYER_BYTES: usize = 800;
 const _: () = assert!(size_of::<Layer<'_>>() <= LAYER_BYTES);
+
+/// Fewest tensors of a block: two norms, queries with keys and values, output, gate with up, and down.
+const LEAST_TENSORS: usize = 6;
 
 /// All tensors; matrices stay in the GGUF, norms are copied to the pool (a GGUF need not align them).
 pub struct Weights<'p> {
@@ -48,77 +61,142 @@ pub struct Weights<'p> {
     pub output_norm: &'p [f32],
     /// The head, `[vocabulary x width]`: `output.weight`, or the embedding where the file has none ("tied").
     pub head: Matrix<'p>,
-    /// Divisors of the rotation frequencies (`rope_freqs.weight`), or empty.
+    /// Its bias, `[vocabulary]`, or empty.
+    pub head_bias: &'p [f32],
+    /// Divisors of the rotation frequencies for this context, or empty.
     pub rope_factors: &'p [f32],
 }
 
 impl<'p> Weights<'p> {
-    /// Finds and checks all tensors.
+    /// Finds and checks all tensors. `context` is the context asked for, which some models' rotation depends on.
     pub fn load(
         gguf: &Gguf<'p>,
         config: &Config,
+        context: usize,
         pool: &mut Pool<'p>,
         parallel: &dyn Parallel,
     ) -> Result<Self, LoadError> {
-        let (width, ffn) = (config.width, config.ffn);
-        let (query_width, kv_width) = (config.query_width(), config.kv_width());
-        let embedding = Matrix::load(gguf, "token_embd.weight", width, config.vocabulary, pool, parallel)?;
-        let head = match gguf.tensor("output.weight") {
-            Some(_) => Matrix::load(gguf, "output.weight", width, config.vocabulary, pool, parallel)?,
-            None => embedding,
+        let architecture = config.architecture;
+        let mut tensors = Tensors::new(gguf, pool, parallel);
+        let (width, vocabulary) = (config.width, config.vocabulary);
+        let embedding = tensors.matrix("token_embd.weight", width, vocabulary)?;
+        let head = if architecture.separate_head && tensors.has("output.weight") {
+            tensors.matrix("output.weight", width, vocabulary)?
+        } else {
+            embedding
         };
-        let output_norm = vector(gguf, "output_norm.weight", width, pool)?;
-        let rope_factors = match gguf.tensor("rope_freqs.weight") {
-            Some(_) => rope_factors(gguf, config, pool)?,
-            None => &[],
-        };
-        // A block takes nine tensors, so a file cannot make this table larger than itself.
-        let mut layers = Vec::with_capacity(config.layers.min(gguf.tensors_len() / 9));
-        for layer in 0..config.layers {
-            let mut matrix = |name: &str, columns, rows| {
-                Matrix::load(gguf, &format!("blk.{layer}.{name}.weight"), columns, rows, pool, parallel)
-            };
-            let query = matrix("attn_q", width, query_width)?;
-            let key = matrix("attn_k", width, kv_width)?;
-            let value = matrix("attn_v", width, kv_width)?;
-            let output = matrix("attn_output", query_width, width)?;
-            let gate = matrix("ffn_gate", width, ffn)?;
-            let up = matrix("ffn_up", width, ffn)?;
-            let down = matrix("ffn_down", ffn, width)?;
-            let attention_norm = vector(gguf, &format!("blk.{layer}.attn_norm.weight"), width, pool)?;
-            let ffn_norm = vector(gguf, &format!("blk.{layer}.ffn_norm.weight"), width, pool)?;
-            layers.push(Layer { attention_norm, query, key, value, output, ffn_norm, gate, up, down });
+        let head_bias =
+            if architecture.head_bias { tensors.optional_vector("output.bias", vocabulary)? } else { &[] };
+        let output_norm = tensors.vector("output_norm.weight", width)?;
+        let rope_factors = rope_factors(&mut tensors, config, context)?;
+        // A file cannot make this table larger than a multiple of its own list of tensors.
+        let mut layers = Vec::with_capacity(config.layers.min(gguf.tensors_len() / LEAST_TENSORS));
+        for index in 0..config.layers {
+            layers.push(layer(&mut tensors, config, index)?);
         }
-        Ok(Self { embedding, layers, output_norm, head, rope_factors })
+        tensors.none_left(architecture.name)?;
+        Ok(Self { embedding, layers, output_norm, head, head_bias, rope_factors })
     }
 }
 
-/// The divisors of the rotation frequencies, none of them zero or negative.
-fn rope_factors<'p>(gguf: &Gguf<'p>, config: &Config, pool: &mut Pool<'p>) -> Result<&'p [f32], LoadError> {
-    let name = "rope_freqs.weight";
-    let factors = vector(gguf, name, config.rope_dims / 2, pool)?;
-    if factors.iter().any(|&factor| factor < f32::MIN_POSITIVE) {
-        return Err(LoadError::NotPositive { name });
-    }
-    Ok(factors)
+/// The tensors of block `index`.
+fn layer<'p>(tensors: &mut Tensors<'_, 'p>, config: &Config, index: usize) -> Result<Layer<'p>, LoadError> {
+    let architecture = config.architecture;
+    let (width, ffn, head_dim) = (config.width, config.ffn, config.head_dim);
+    let (query_width, kv_width) = (config.query_width(), config.kv_width());
+    let name = |tensor: &str| format!("blk.{index}.{tensor}");
+
+    let attention_norm = tensors.vector(&name("attn_norm.weight"), width)?;
+    let [query, key, value] = if tensors.has(&name("attn_qkv.weight")) {
+        // One tensor, the queries' rows first, then the keys'.
+        let (keys, values) = (query_width + kv_width, query_width + 2 * kv_width);
+        let mut part = |part| tensors.rows(&name("attn_qkv.weight"), width, values, part);
+        [part(0..query_width)?, part(query_width..keys)?, part(keys..values)?]
+    } else {
+        [
+            tensors.matrix(&name("attn_q.weight"), width, query_width)?,
+            tensors.matrix(&name("attn_k.weight"), width, kv_width)?,
+            tensors.matrix(&name("attn_v.weight"), width, kv_width)?,
+        ]
+    };
+    let biases = if tensors.has(&name("attn_qkv.weight")) && tensors.has(&name("attn_qkv.bias")) {
+        let all = tensors.vector(&name("attn_qkv.bias"), query_width + 2 * kv_width)?;
+        let (query, rest) = all.split_at(query_width);
+        let (key, value) = rest.split_at(kv_width);
+        [query, key, value]
+    } else {
+        [
+            tensors.optional_vector(&name("attn_q.bias"), query_width)?,
+            tensors.optional_vector(&name("attn_k.bias"), kv_width)?,
+            tensors.optional_vector(&name("attn_v.bias"), kv_width)?,
+        ]
+    };
+    let query_key_norms = if architecture.query_key_norm {
+        [
+            tensors.vector(&name("attn_q_norm.weight"), head_dim)?,
+            tensors.vector(&name("attn_k_norm.weight"), head_dim)?,
+        ]
+    } else {
+        [&[][..]; 2]
+    };
+    let output = tensors.matrix(&name("attn_output.weight"), query_width, width)?;
+    let output_bias = if architecture.output_bias {
+        tensors.optional_vector(&name("attn_output.bias"), width)?
+    } else {
+        &[]
+    };
+    let [attention_post_norm, ffn_post_norm] = if architecture.post_norms {
+        [
+            tensors.vector(&name("post_attention_norm.weight"), width)?,
+            tensors.vector(&name("post_ffw_norm.weight"), width)?,
+        ]
+    } else {
+        [&[][..]; 2]
+    };
+    let ffn_norm = tensors.vector(&name("ffn_norm.weight"), width)?;
+    let [gate, up] = if architecture.fused_gate {
+        let mut part = |part| tensors.rows(&name("ffn_up.weight"), width, 2 * ffn, part);
+        [part(0..ffn)?, part(ffn..2 * ffn)?]
+    } else {
+        [
+            tensors.matrix(&name("ffn_gate.weight"), width, ffn)?,
+            tensors.matrix(&name("ffn_up.weight"), width, ffn)?,
+        ]
+    };
+    let down = tensors.matrix(&name("ffn_down.weight"), ffn, width)?;
+    Ok(Layer {
+        attention_norm,
+        query,
+        key,
+        value,
+        biases,
+        query_key_norms,
+        output,
+        output_bias,
+        attention_post_norm,
+        ffn_norm,
+        gate,
+        up,
+        down,
+        ffn_post_norm,
+    })
 }
 
-/// Copies an F32 vector to the pool.
-fn vector<'p>(
-    gguf: &Gguf<'p>,
-    name: &str,
-    length: usize,
-    pool: &mut Pool<'p>,
+/// The divisors of the rotation frequencies for a context of this length.
+fn rope_factors<'p>(
+    tensors: &mut Tensors<'_, 'p>,
+    config: &Config,
+    context: usize,
 ) -> Result<&'p [f32], LoadError> {
-    let tensor = find(gguf, name, length, 1)?;
-    if tensor.kind != GgmlType::F32 {
-        let found = tensor.kind.name();
-        return Err(LoadError::BadType { name: name.to_owned(), found, expected: "F32" });
+    let pairs = config.rope.dims / 2;
+    match config.rope.factors {
+        RopeFactors::None => Ok(&[]),
+        RopeFactors::Frequencies => tensors.divisors("rope_freqs.weight", pairs),
+        RopeFactors::LongShort => {
+            // Both are checked, whichever is used.
+            let long = tensors.divisors("rope_factors_long.weight", pairs)?;
+            let short = tensors.divisors("rope_factors_short.weight", pairs)?;
+            Ok(if context > config.rope.original_context { long } else { short })
+        }
     }
-    let values = pool.take(Purpose::Weights, length)?;
-    float::dequantise::<F32>(tensor.data, values);
-    if values.iter().any(|v| !v.is_finite()) {
-        return Err(LoadError::NotFinite { name: name.to_owned() });
-    }
-    Ok(values)
 }
