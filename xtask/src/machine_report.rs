@@ -17,6 +17,11 @@ pub fn host() -> String {
     format!("{model}, {cpus} CPUs{frequency}")
 }
 
+/// Runnable threads on average over the last minute, from `/proc/loadavg`.
+pub fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
 /// `QEMU <version> with KVM` or `… with TCG (emulation)`.
 pub fn virtual_machine() -> String {
     let output = Command::new("qemu-system-x86_64").arg("--version").output();

@@ -116,18 +116,8 @@ enum ModelCommand {
 
 #[derive(Subcommand)]
 enum BenchCommand {
-    /// The engine on this host, beside llama.cpp.
-    Llm {
-        /// The model (default: the pinned one).
-        #[arg(long)]
-        model: Option<PathBuf>,
-        /// Runs of each; the median counts.
-        #[arg(long, default_value_t = 5)]
-        repetitions: usize,
-        /// Leave llama.cpp out.
-        #[arg(long)]
-        alone: bool,
-    },
+    /// The engine on this host, beside llama.cpp: speed, memory, and how near the memory's bandwidth it comes.
+    Llm(bench::llm::Options),
     /// The page allocator and the heap on this host, beside their peers: times and fragmentation.
     Mm {
         /// Leave the timings out.
@@ -228,9 +218,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
             Ok(())
         }
         Command::Size => size::print_table(),
-        Command::Bench { command: BenchCommand::Llm { model, repetitions, alone } } => {
-            bench::llm::bench(model.as_deref(), repetitions, !alone)
-        }
+        Command::Bench { command: BenchCommand::Llm(options) } => bench::llm::bench(&options),
         Command::Bench { command: BenchCommand::Mm { fragmentation } } => bench::mm::bench(fragmentation),
         Command::Bench { command: BenchCommand::Sched } => sched::bench(),
         Command::Bench { command: BenchCommand::Crash } => {

