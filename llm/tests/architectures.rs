@@ -1,0 +1,172 @@
+//! Tiny models of every architecture against llama.cpp: the same logits, within what single precision leaves, and the same
+//! tokens. `architectures/references.json` is made by `architectures/make.py`.
+
+mod common;
+
+use llm::clock::StdClock;
+use llm::engine::{Engine, KvFormat, LoadOptions, Variant};
+use llm::gguf::{GgmlType, Gguf, write::GgufWriter};
+use llm::pool::Pool;
+use llm::random::SplitMix64;
+use llm::threads::Threads;
+use serde_json::Value;
+
+/// The model of a case as a file, with F32 weights; metadata keys in `without` are left out.
+fn file(case: &Value, vocabulary: usize, without: &str) -> Vec<u8> {
+    let architecture = case["architecture"].as_str().unwrap();
+    let mut file = GgufWriter::new();
+    file.string("general.architecture", architecture);
+    for (key, value) in case["metadata"].as_object().unwrap() {
+        let full = format!("{architecture}.{key}");
+        match value {
+            _ if key == without => continue,
+            Value::String(text) => file.string(&full, text),
+            Value::Number(number) if number.is_f64() => file.f32(&full, number.as_f64().unwrap() as f32),
+            _ => file.u32(&full, value.as_u64().unwrap() as u32),
+        };
+    }
+    common::byte_vocabulary(&mut file, vocabulary);
+    let seed = case["seed"].as_u64().unwrap() << 32;
+    for (index, tensor) in case["tensors"].as_array().unwrap().iter().enumerate() {
+        let size = |i: usize| tensor[i].as_u64().unwrap();
+        let float = |i: usize| tensor[i].as_f64().unwrap() as f32;
+        let mut random = SplitMix64::new(seed + index as u64);
+        let values = (0..size(1) * size(2).max(1)).map(|_| (random.next_f32() - 0.5) * float(3) + float(4));
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        let dims = [size(1), size(2)];
+        let dims = if size(2) == 0 { &dims[..1] } else { &dims };
+        file.tensor(tensor[0].as_str().unwrap(), GgmlType::F32, dims, &bytes);
+    }
+    file.finish()
+}
+
+/// What llama.cpp computed.
+struct Reference {
+    context: usize,
+    /// Logits behind the prompt's token at a position.
+    logits: Vec<(usize, Vec<f32>)>,
+    greedy: Vec<u32>,
+}
+
+fn reference(case: &Value) -> Reference {
+    let logits = case["logits"].as_object().unwrap().iter().map(|(position, hex)| {
+        let hex = hex.as_str().unwrap();
+        let word = |at| f32::from_bits(u32::from_str_radix(&hex[at..at + 8], 16).unwrap());
+        (position.parse().unwrap(), (0..hex.len()).step_by(8).map(word).collect())
+    });
+    let mut logits: Vec<(usize, Vec<f32>)> = logits.collect();
+    logits.sort_by_key(|(position, _)| *position);
+    Reference {
+        context: case["context"].as_u64().unwrap() as usize,
+        logits,
+        greedy: case["greedy"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect(),
+    }
+}
+
+/// The distance of two vectors over the length of the second.
+fn off(found: &[f32], wanted: &[f32]) -> f64 {
+    assert_eq!(found.len(), wanted.len());
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let apart = length(&mut found.iter().zip(wanted).map(|(f, w)| f64::from(f - w)));
+    apart / length(&mut wanted.iter().map(|w| f64::from(*w)))
+}
+
+/// Runs `then` with an engine for the file.
+fn with_engine<T>(file: &[u8], options: LoadOptions, then: impl FnOnce(&mut Engine<'_>) -> T) -> T {
+    let (threads, clock, mut memory) = (Threads::new(2), StdClock::new(), vec![0u8; 16 << 20]);
+    let engine = Engine::load(Gguf::parse(file).unwrap(), Pool::new(&mut memory), &threads, &clock, options);
+    then(&mut engine.unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Every case with the name that it is reported under, the vocabulary and the prompt.
+fn each_case(mut each: impl FnMut(&str, &Value, usize, &[u32])) {
+    let all: Value = serde_json::from_str(include_str!("architectures/references.json")).unwrap();
+    let prompt: Vec<u32> =
+        all["prompt"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect();
+    let vocabulary = all["vocabulary"].as_u64().unwrap() as usize;
+    let cases = all["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 17);
+    for case in cases {
+        each(case["name"].as_str().unwrap(), case, vocabulary, &prompt);
+    }
+}
+
+/// Largest relative distance: single precision leaves a few 1e-6; the f16 table through which llama.cpp computes GELU
+/// leaves more.
+fn allowed(architecture: &str) -> f64 {
+    if architecture == "gemma2" { 1e-3 } else { 2e-5 }
+}
+
+#[test]
+fn logits_and_tokens_are_those_of_llama_cpp() {
+    each_case(|name, case, vocabulary, prompt| {
+        let wanted = reference(case);
+        let options =
+            LoadOptions { context: Some(wanted.context), kv: KvFormat::Float, ..LoadOptions::default() };
+        with_engine(&file(case, vocabulary, ""), options, |engine| {
+            let distances: Vec<f64> = wanted
+                .logits
+                .iter()
+                .map(|(position, logits)| off(engine.logits(&prompt[..=*position]).unwrap(), logits))
+                .collect();
+            let most = distances.iter().copied().fold(0.0, f64::max);
+            println!("{name}: relative distance {most:.1e}");
+            assert!(most < allowed(case["architecture"].as_str().unwrap()), "{name}: {distances:?}");
+            let mut fed = prompt.to_vec();
+            for &token in &wanted.greedy {
+                let chosen = llm::sample::argmax(engine.logits(&fed).unwrap());
+                assert_eq!(chosen, Some(token), "{name}, token {}", fed.len());
+                fed.push(token);
+            }
+        });
+    });
+}
+
+/// What the references are there for shows in them: without the key, or in the other context, the logits are others.
+#[test]
+fn keys_make_the_difference_that_is_tested() {
+    each_case(|name, case, vocabulary, prompt| {
+        let wanted = reference(case);
+        let (last, logits) = wanted.logits.last().unwrap();
+        let distance = |without: &str, context: usize| {
+            let options =
+                LoadOptions { context: Some(context), kv: KvFormat::Float, ..LoadOptions::default() };
+            with_engine(&file(case, vocabulary, without), options, |engine| {
+                off(engine.logits(&prompt[..=*last]).unwrap(), logits)
+            })
+        };
+        for key in case["without"].as_array().unwrap() {
+            let key = key.as_str().unwrap();
+            let distance = distance(key, wanted.context);
+            println!("{name} without {key}: {distance:.1e}");
+            assert!(distance > 5e-3, "{name}: {key} makes no difference ({distance})");
+        }
+        let long_and_short = case["tensors"].to_string().contains("rope_factors_long");
+        let other = if wanted.context < 256 { 16 } else { 300 };
+        if long_and_short && *last < other {
+            assert!(distance("", other) > 5e-3, "{name}: the context makes no difference");
+        }
+    });
+}
+
+/// The integer cache, every variant and several threads give the same logits, near those of the float cache.
+#[test]
+fn variants_are_equal_in_every_architecture() {
+    each_case(|name, case, vocabulary, prompt| {
+        let file = file(case, vocabulary, "");
+        let wanted = reference(case);
+        let (last, logits) = wanted.logits.last().unwrap();
+        let mut first: Option<Vec<f32>> = None;
+        for variant in Variant::ALL.into_iter().filter(|variant| variant.is_usable()) {
+            let options = LoadOptions {
+                context: Some(wanted.context),
+                variant: Some(variant),
+                ..LoadOptions::default()
+            };
+            let found =
+                with_engine(&file, options, |engine| engine.logits(&prompt[..=*last]).unwrap().to_vec());
+            assert!(off(&found, logits) < 1e-2, "{name}, {variant}: {}", off(&found, logits));
+            assert_eq!(first.get_or_insert_with(|| found.clone()), &found, "{name}: {variant} differs");
+        }
+    });
+}
