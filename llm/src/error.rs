@@ -200,14 +200,16 @@ pub enum TokenizerError {
     },
     /// `tokenizer.ggml.model` is none that this crate has.
     #[error(
-        "tokenizer model {model} is not supported: only gpt2 (byte-level BPE) and llama (SentencePiece) are"
+        "tokenizer model {model}{scheme} is not supported: \"gpt2\" and \"gemma4\" (BPE) and \"llama\" (SentencePiece) are"
     )]
     UnsupportedModel {
         /// The name stored.
         model: Quoted,
+        /// What is known of it, in parentheses, or nothing.
+        scheme: &'static str,
     },
     /// `tokenizer.ggml.pre` is none that this crate has.
-    #[error("pre-tokenizer {pre} is not supported")]
+    #[error("pre-tokenizer {pre} is not supported; known are {}", Known)]
     UnsupportedPreTokenizer {
         /// The name stored.
         pre: Quoted,
@@ -307,4 +309,34 @@ pub enum TokenizerError {
     /// The pool has no room for the tables.
     #[error(transparent)]
     Pool(#[from] crate::pool::PoolFull),
+}
+
+impl TokenizerError {
+    /// The error for a file whose `tokenizer.ggml.model` is `name`.
+    pub(crate) fn unsupported_model(name: &[u8]) -> Self {
+        let scheme = match name {
+            b"bert" => " (WordPiece)",
+            b"t5" => " (SentencePiece's Unigram)",
+            b"rwkv" => " (RWKV's trie of byte strings)",
+            b"plamo2" => " (PLaMo's Unigram)",
+            b"hybriddna" => " (BPE with k-mers of DNA)",
+            b"whitespace" => " (words between spaces)",
+            b"none" | b"no_vocab" => " (no vocabulary at all)",
+            _ => "",
+        };
+        Self::UnsupportedModel { model: Quoted::new(name), scheme }
+    }
+}
+
+/// The names of the known pre-tokenizers, for a message.
+struct Known;
+
+impl core::fmt::Display for Known {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (at, name) in crate::tokenizer::pre_tokenizers().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}")?;
+        }
+        Ok(())
+    }
 }

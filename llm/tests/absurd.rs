@@ -226,7 +226,6 @@ fn missing_metadata_is_named() {
         "llama.attention.head_count",
         "llama.attention.layer_norm_rms_epsilon",
         "tokenizer.ggml.model",
-        "tokenizer.ggml.pre",
         "tokenizer.ggml.tokens",
         "tokenizer.ggml.merges",
     ] {

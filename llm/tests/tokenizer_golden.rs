@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{data_folder, golden, medium_model};
+use common::{data_folder, golden, medium_model, vocabularies};
 use llm::answer::plan;
 use llm::gguf::Gguf;
 use llm::pool::Pool;
@@ -11,10 +11,11 @@ use llm::template::Template;
 use llm::tokenizer::{Special, Tokenizer};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 
 /// Builds the tokenizer of a GGUF file's bytes and runs `check` on it.
 fn with_tokenizer(file: &[u8], check: impl FnOnce(&Tokenizer<'_>)) {
-    let mut memory = vec![0; 4 << 20];
+    let mut memory = vec![0; 64 << 20];
     check(&Tokenizer::from_gguf(&Gguf::parse(file).unwrap(), &mut Pool::new(&mut memory)).unwrap());
 }
 
@@ -106,25 +107,70 @@ fn every_character_with_known_bytes_comes_back() {
     });
 }
 
-/// llama.cpp's `ggml-vocab-*.gguf` with their `.inp` and `.out` files.
+/// Checks every line of the `.inp` and `.out` files beside llama.cpp's vocabulary `name`; gives their number.
+fn check_vectors(folder: &Path, name: &str) -> usize {
+    let path = folder.join(format!("ggml-vocab-{name}.gguf"));
+    let inputs = fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
+    let outputs = fs::read_to_string(path.with_extension("gguf.out")).unwrap();
+    let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
+    let outputs: Vec<&str> = outputs.lines().collect();
+    // The file of inputs ends with a separator, behind which nothing is tested.
+    assert!(outputs.len() > 40 && (outputs.len()..=outputs.len() + 1).contains(&inputs.len()), "{name}");
+    with_tokenizer(&fs::read(&path).unwrap(), |tokenizer| {
+        for (text, line) in inputs.iter().zip(&outputs) {
+            let expected: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            assert_eq!(encode(tokenizer, text, Special::None), expected, "{name}: {text:?}");
+        }
+    });
+    outputs.len()
+}
+
+/// The vocabularies that lie with the recorded data.
 #[test]
 fn vocabulary_vectors_equal_llama_cpp() {
-    let Some(data) = data_folder("gguf_tok") else { return };
+    let Some(folder) = data_folder("gguf_tok") else { return };
     for name in ["gpt-2", "llama-spm", "phi-3"] {
-        let path = data.join(format!("ggml-vocab-{name}.gguf"));
-        let inputs = fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
-        let outputs = fs::read_to_string(path.with_extension("gguf.out")).unwrap();
-        let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
-        with_tokenizer(&fs::read(&path).unwrap(), |tokenizer| {
-            let mut cases = 0;
-            for (text, line) in inputs.iter().zip(outputs.lines()) {
-                let expected: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
-                assert_eq!(encode(tokenizer, text, Special::None), expected, "{name}: {text:?}");
-                cases += 1;
-            }
-            assert!(cases > 40, "{name}: {cases} cases");
+        check_vectors(&folder, name);
+    }
+}
+
+/// All vocabularies of a scheme that we have in llama.cpp's source, which `xtask model vocabularies` fetches.
+#[test]
+fn every_vocabulary_of_llama_cpp_s_source() {
+    let Some(folder) = vocabularies() else { return };
+    const NAMES: [&str; 14] = [
+        "command-r",
+        "deepseek-coder",
+        "deepseek-llm",
+        "falcon",
+        "gemma-4",
+        "gpt-2",
+        "llama-bpe",
+        "llama-spm",
+        "mpt",
+        "phi-3",
+        "qwen2",
+        "qwen35",
+        "refact",
+        "starcoder",
+    ];
+    let mut checked = 0;
+    for name in NAMES {
+        let lines = check_vectors(&folder, name);
+        println!("{name:<16} {lines} lines equal");
+        checked += lines;
+    }
+    // Those without recorded lines, and the one of another scheme, are at least named.
+    for name in ["aquila", "baichuan", "gpt-neox"] {
+        with_tokenizer(&fs::read(folder.join(format!("ggml-vocab-{name}.gguf"))).unwrap(), |tokenizer| {
+            let ids = encode(tokenizer, "Hello, wörld 123", Special::None);
+            assert!(
+                String::from_utf8_lossy(&decode(tokenizer, &ids)).trim().ends_with("Hello, wörld 123"),
+                "{name}"
+            );
         });
     }
+    println!("{checked} lines in all");
 }
 
 /// The chat prompts that llama.cpp was given are what our template makes of the questions, token for token.

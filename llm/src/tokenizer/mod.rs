@@ -1,14 +1,16 @@
 //! Text to tokens and back, from the metadata of a GGUF.
 //!
-//! Two schemes: byte-level BPE with GPT-2's family of pre-tokenizers (`gpt2`), and SentencePiece BPE (`llama`).
-//! Both give llama.cpp's token numbers. The texts of the vocabulary stay where the file lies; the tables that
-//! find a text and a merge are in the SLM pool, built once in time linear in the vocabulary, without any
-//! allocation per token.
+//! Two schemes: BPE by a list of merges, over bytes with one of llama.cpp's pre-tokenizers (`gpt2`) or over
+//! characters (`gemma4`); and SentencePiece BPE by scores (`llama`). All give llama.cpp's token numbers. The texts of
+//! the vocabulary stay where the file lies; the tables that find a text and a merge are in the SLM pool, built once
+//! in time linear in the vocabulary, without any allocation per token. The pre-tokenizer's compiled patterns, some
+//! kilobytes, are on the heap.
 //!
 //! Encoding is O(n log n) in the length of the text, even of one endless word, and does not recurse into it.
 //!
-//! Honest limits: an end-of-sequence token is never appended (a prompt is to be continued); texts are not
-//! normalised; vocabularies of other models (WordPiece, Unigram, RWKV) are refused by name.
+//! Honest limits: an end-of-sequence token is never appended (a prompt is to be continued; [`Tokenizer::asks_for_eos`]
+//! tells what the file wants); texts are not normalised; vocabularies of other schemes (WordPiece, Unigram, RWKV,
+//! PLaMo) are refused by name.
 //!
 //! ```no_run
 //! use llm::{gguf::Gguf, pool::Pool, tokenizer::{Special, Tokenizer}};
@@ -26,10 +28,11 @@
 mod bpe;
 mod bytes;
 mod classes;
-mod gpt2;
 mod hash;
 mod merge;
+mod pattern;
 mod pretokenizer;
+mod roles;
 mod special;
 mod spm;
 mod vocabulary;
@@ -37,7 +40,6 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
-use crate::error::Quoted;
 pub use crate::error::TokenizerError;
 use crate::gguf::Gguf;
 use crate::pool::Pool;
@@ -45,6 +47,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bpe::Bpe;
 use merge::Merger;
+use roles::Roles;
 use special::{Fragment, SpecialTokens};
 use spm::Spm;
 pub use vocabulary::TokenKind;
@@ -53,45 +56,8 @@ use vocabulary::Vocabulary;
 /// Longer texts are encoded in parts of this many bytes, so that positions fit 32 bits.
 const MAX_PART: usize = 1 << 30;
 
-/// Control tokens by which models end an answer, whatever the file calls its end.
-const END_TEXTS: [&str; 8] = [
-    "<|im_end|>",
-    "<|endoftext|>",
-    "</s>",
-    "<|eot_id|>",
-    "<|end|>",
-    "<|end_of_text|>",
-    "<end_of_turn>",
-    "<|eom_id|>",
-];
-
-/// The metadata keys that name a token, as `gguf`'s `constants.py` and llama.cpp's `llama-arch.cpp` list them.
-const TOKEN_KEYS: [&str; 19] = [
-    BOS,
-    EOS,
-    EOT,
-    UNKNOWN,
-    "tokenizer.ggml.eom_token_id",
-    // The format's own spelling, and the right one.
-    "tokenizer.ggml.seperator_token_id",
-    "tokenizer.ggml.separator_token_id",
-    "tokenizer.ggml.padding_token_id",
-    "tokenizer.ggml.cls_token_id",
-    "tokenizer.ggml.mask_token_id",
-    "tokenizer.ggml.prefix_token_id",
-    "tokenizer.ggml.suffix_token_id",
-    "tokenizer.ggml.middle_token_id",
-    "tokenizer.ggml.fim_pre_token_id",
-    "tokenizer.ggml.fim_suf_token_id",
-    "tokenizer.ggml.fim_mid_token_id",
-    "tokenizer.ggml.fim_pad_token_id",
-    "tokenizer.ggml.fim_rep_token_id",
-    "tokenizer.ggml.fim_sep_token_id",
-];
-const BOS: &str = "tokenizer.ggml.bos_token_id";
-const EOS: &str = "tokenizer.ggml.eos_token_id";
-const EOT: &str = "tokenizer.ggml.eot_token_id";
-const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
 
 /// What to do about special tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,43 +79,40 @@ pub struct Tokenizer<'p> {
     vocabulary: Vocabulary<'p>,
     special: SpecialTokens<'p>,
     scheme: Scheme<'p>,
-    bos: Option<u32>,
-    eos: Option<u32>,
-    eot: Option<u32>,
-    ends: [Option<u32>; END_TEXTS.len()],
+    roles: Roles,
     add_bos: bool,
+    add_eos: bool,
 }
 
 impl<'p> Tokenizer<'p> {
     /// Builds the tables from `gguf`'s `tokenizer.ggml.*` entries, all of which are checked.
     pub fn from_gguf(gguf: &Gguf<'p>, pool: &mut Pool<'p>) -> Result<Self, TokenizerError> {
-        let model = "tokenizer.ggml.model";
-        let missing = TokenizerError::Missing { key: model, wanted: "a string" };
-        let model = gguf.get(model).and_then(|value| value.as_bytes()).ok_or(missing)?;
-        if !matches!(model, b"gpt2" | b"llama") {
-            return Err(TokenizerError::UnsupportedModel { model: Quoted::new(model) });
-        }
-        let vocabulary = Vocabulary::new(gguf, pool)?;
-        let id = |key| token_id(gguf, key, vocabulary.len());
-        // Also those that are not used here: a number outside the vocabulary is a sign of a damaged file.
-        for key in TOKEN_KEYS {
-            id(key)?;
-        }
-        let (bos, eos, named_eot, unknown) = (id(BOS)?, id(EOS)?, id(EOT)?, id(UNKNOWN)?);
-
-        let control = |text: &str| {
-            vocabulary.find(text.as_bytes()).filter(|&id| vocabulary.kind(id) != TokenKind::Normal)
+        let missing = TokenizerError::Missing { key: MODEL, wanted: "a string" };
+        let model = gguf.get(MODEL).and_then(|value| value.as_bytes()).ok_or(missing)?;
+        // Beginning, end and unknown where a SentencePiece file does not name them.
+        let defaults = match model {
+            b"gpt2" | b"gemma4" => [None; 3],
+            b"llama" => [1, 2, 0].map(Some),
+            _ => return Err(TokenizerError::unsupported_model(model)),
         };
-        let ends = END_TEXTS.map(control);
-        let eot = named_eot.or_else(|| ["<|im_end|>", "<|eot_id|>", "<|end|>"].into_iter().find_map(control));
-        let special = SpecialTokens::new(&vocabulary, pool)?;
-        let (scheme, bos_by_default) = match model {
-            b"gpt2" => (Scheme::Bpe(Bpe::new(gguf, &vocabulary, pool)?), false),
-            _ => (Scheme::Spm(Spm::new(gguf, &vocabulary, unknown)?), true),
+        let mut vocabulary = Vocabulary::new(gguf, pool)?;
+        let roles = Roles::new(gguf, &mut vocabulary, defaults)?;
+        let special = SpecialTokens::new(gguf, &vocabulary, pool)?;
+        let flag = |key| gguf.get(key).and_then(|value| value.as_bool());
+        let add_bos = flag("tokenizer.ggml.add_bos_token");
+        let (scheme, add_bos) = match model {
+            b"llama" => {
+                let spm = Spm::new(gguf, &vocabulary, roles.unknown)?;
+                (Scheme::Spm(spm), add_bos.unwrap_or(true))
+            }
+            _ => {
+                let bpe = Bpe::new(gguf, pre_tokenizer(gguf, model)?, &vocabulary, pool)?;
+                let add_bos = bpe.adds_bos(add_bos);
+                (Scheme::Bpe(bpe), add_bos)
+            }
         };
-        let add_bos = gguf.get("tokenizer.ggml.add_bos_token").and_then(|value| value.as_bool());
-        let add_bos = add_bos.unwrap_or(bos_by_default);
-        Ok(Self { vocabulary, special, scheme, bos, eos, eot, ends, add_bos })
+        let add_eos = flag("tokenizer.ggml.add_eos_token").unwrap_or(false);
+        Ok(Self { vocabulary, special, scheme, roles, add_bos, add_eos })
     }
 
     /// Appends the tokens of `text` to `out`.
@@ -165,19 +128,28 @@ impl<'p> Tokenizer<'p> {
         let mut pending = String::new();
         // SentencePiece puts a space before a text that begins, or follows a special token.
         let mut first = true;
+        // The special token before has swallowed the white space that follows it.
+        let mut stripped = false;
         for (at, (text, special)) in parts.into_iter().enumerate() {
             let parse = special == Special::Parse;
             if at == 0 && parse && self.add_bos {
-                out.extend(self.bos);
+                out.extend(self.roles.bos);
             }
             for fragment in self.special.split(&self.vocabulary, text, parse) {
                 match fragment {
-                    Fragment::Text(text) => pending.push_str(text),
+                    Fragment::Text(text) => {
+                        let text = if stripped { text.trim_start_matches(is_ascii_space) } else { text };
+                        stripped &= text.is_empty();
+                        pending.push_str(text);
+                    }
                     Fragment::Token(id) => {
+                        if self.special.strips_before(id) {
+                            pending.truncate(pending.trim_end_matches(is_ascii_space).len());
+                        }
                         self.encode_plain(&pending, first, &mut merger, out);
                         pending.clear();
                         out.push(id);
-                        first = true;
+                        (first, stripped) = (true, self.special.strips_after(id));
                     }
                 }
             }
@@ -189,7 +161,7 @@ impl<'p> Tokenizer<'p> {
         while !text.is_empty() {
             let (part, rest) = text.split_at(text.floor_char_boundary(MAX_PART));
             match &self.scheme {
-                Scheme::Bpe(bpe) => bpe.encode(part, merger, out),
+                Scheme::Bpe(bpe) => bpe.encode(&self.vocabulary, part, merger, out),
                 Scheme::Spm(spm) => spm.encode(&self.vocabulary, part, first, merger, out),
             }
             (text, first) = (rest, false);
@@ -203,9 +175,9 @@ impl<'p> Tokenizer<'p> {
         match (self.vocabulary.kind(id), &self.scheme) {
             (TokenKind::Control | TokenKind::Unknown | TokenKind::Unused, _) => {}
             (TokenKind::UserDefined, Scheme::Bpe(_)) => out.extend(text),
-            (_, Scheme::Bpe(_)) => decode_alphabet(text, out),
-            (TokenKind::Byte, Scheme::Spm(_)) => out.extend(spm::byte_of(text)),
-            (_, Scheme::Spm(_)) => decode_spaces(text, out),
+            (_, Scheme::Bpe(bpe)) if bpe.is_byte_level() => decode_alphabet(text, out),
+            (TokenKind::Byte, _) => out.extend(spm::byte_of(text)),
+            _ => decode_spaces(text, out),
         }
     }
 
@@ -231,35 +203,47 @@ impl<'p> Tokenizer<'p> {
 
     /// The beginning-of-sequence token.
     pub fn bos(&self) -> Option<u32> {
-        self.bos
+        self.roles.bos
     }
 
     /// The end-of-sequence token.
     pub fn eos(&self) -> Option<u32> {
-        self.eos
+        self.roles.eos
     }
 
     /// The end-of-turn token, by the file's word or by its well-known texts.
     pub fn eot(&self) -> Option<u32> {
-        self.eot
+        self.roles.eot
+    }
+
+    /// Whether the file wants whole texts (not prompts, which go on) to end with the end-of-sequence token.
+    pub fn asks_for_eos(&self) -> bool {
+        self.add_eos
     }
 
     /// Whether a generated `id` ends the answer.
     pub fn is_end(&self, id: u32) -> bool {
-        [self.eos, self.eot].contains(&Some(id)) || self.ends.contains(&Some(id))
+        self.roles.is_end(id)
     }
 }
 
-/// The token number that metadata `key` gives, which must be inside the vocabulary; `None` where the file has none.
-fn token_id(gguf: &Gguf<'_>, key: &'static str, tokens: usize) -> Result<Option<u32>, TokenizerError> {
-    /// llama.cpp's `LLAMA_TOKEN_NULL`, which its converters write for "none".
-    const NONE: u64 = u32::MAX as u64;
-    let Some(value) = gguf.get(key) else { return Ok(None) };
-    match value.as_u64().ok_or(TokenizerError::Missing { key, wanted: "a token number" })? {
-        NONE => Ok(None),
-        id if id >= tokens as u64 => Err(TokenizerError::IdOutOfRange { key, id, tokens }),
-        id => Ok(Some(id as u32)),
+/// The names of `tokenizer.ggml.pre` that are known.
+pub fn pre_tokenizers() -> impl Iterator<Item = &'static str> {
+    pretokenizer::Family::all_names()
+}
+
+/// The name of the pre-tokenizer. A file without one is of an old converter: llama.cpp takes its default then.
+fn pre_tokenizer<'p>(gguf: &Gguf<'p>, model: &[u8]) -> Result<&'p [u8], TokenizerError> {
+    match gguf.get(PRE) {
+        _ if model == b"gemma4" => Ok(b"gemma4"),
+        None => Ok(b"default"),
+        Some(value) => value.as_bytes().ok_or(TokenizerError::Missing { key: PRE, wanted: "a string" }),
     }
+}
+
+/// What C calls a space: the white space that special tokens may swallow.
+fn is_ascii_space(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
 }
 
 /// A text in GPT-2's byte alphabet as the bytes it stands for.

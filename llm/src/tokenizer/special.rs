@@ -2,6 +2,7 @@
 
 use super::vocabulary::{TokenKind, Vocabulary};
 use crate::error::TokenizerError;
+use crate::gguf::Gguf;
 use crate::pool::{Pool, Purpose};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -21,10 +22,46 @@ pub(super) enum Fragment<'t> {
 /// The special tokens of a vocabulary, longest text first.
 pub(super) struct SpecialTokens<'p> {
     ids: &'p [u32],
+    strip: Strip,
+}
+
+/// Which special tokens swallow the white space beside them. Files do not say it: llama.cpp goes by names, and so
+/// do we.
+#[derive(Default)]
+struct Strip {
+    /// Phi-3: all of them swallow what follows, but these.
+    after_all_but: Option<[Option<u32>; 3]>,
+    /// Encoders: the mask swallows what precedes it.
+    before: Option<u32>,
+}
+
+impl Strip {
+    fn new(gguf: &Gguf<'_>, vocabulary: &Vocabulary<'_>) -> Self {
+        let says = |key: &str, names: &[&str]| {
+            let value = gguf.get(key).and_then(|value| value.as_bytes()).unwrap_or_default();
+            let found =
+                |name: &&str| value.windows(name.len()).any(|at| at.eq_ignore_ascii_case(name.as_bytes()));
+            names.iter().any(found)
+        };
+        let find = |text: &str| vocabulary.find(text.as_bytes());
+        if says("tokenizer.ggml.pre", &["jina-v2-de", "jina-v2-es", "jina-v2-code"]) {
+            Self { before: find("<mask>"), ..Self::default() }
+        } else if says("general.name", &["phi-3", "phi3"]) {
+            Self { after_all_but: Some(["<unk>", "<s>", "<|endoftext|>"].map(find)), ..Self::default() }
+        } else if says("general.name", &["modern-bert"]) {
+            Self { before: find("[MASK]"), ..Self::default() }
+        } else {
+            Self::default()
+        }
+    }
 }
 
 impl<'p> SpecialTokens<'p> {
-    pub fn new(vocabulary: &Vocabulary<'p>, pool: &mut Pool<'p>) -> Result<Self, TokenizerError> {
+    pub fn new(
+        gguf: &Gguf<'p>,
+        vocabulary: &Vocabulary<'p>,
+        pool: &mut Pool<'p>,
+    ) -> Result<Self, TokenizerError> {
         let special = || (0..vocabulary.len() as u32).filter(|&id| is_special(vocabulary.kind(id)));
         let count = special().count();
         if count > LIMIT {
@@ -34,7 +71,17 @@ impl<'p> SpecialTokens<'p> {
         ids.iter_mut().zip(special()).for_each(|(slot, id)| *slot = id);
         // Ties by number: the order is the same everywhere.
         ids.sort_unstable_by_key(|&id| (usize::MAX - vocabulary.text(id).map_or(0, <[u8]>::len), id));
-        Ok(Self { ids })
+        Ok(Self { ids, strip: Strip::new(gguf, vocabulary) })
+    }
+
+    /// Whether special token `id` swallows the white space before it.
+    pub fn strips_before(&self, id: u32) -> bool {
+        self.strip.before == Some(id)
+    }
+
+    /// Whether special token `id` swallows the white space behind it.
+    pub fn strips_after(&self, id: u32) -> bool {
+        self.strip.after_all_but.is_some_and(|others| !others.contains(&Some(id)))
     }
 
     /// Cuts `text` at special tokens: longest first, each from left to right, as llama.cpp does.

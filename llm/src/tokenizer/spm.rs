@@ -63,15 +63,9 @@ impl<'p> Spm<'p> {
         merger: &mut Merger,
         out: &mut Vec<u32>,
     ) {
-        let mut escaped = String::with_capacity(text.len() + 3);
+        let mut escaped = escape_spaces(text);
         if first && self.space_prefix {
-            escaped.push_str(SPACE);
-        }
-        for part in text.split_inclusive(' ') {
-            escaped.push_str(part.strip_suffix(' ').unwrap_or(part));
-            if part.ends_with(' ') {
-                escaped.push_str(SPACE);
-            }
+            escaped.insert_str(0, SPACE);
         }
         let text = escaped.as_bytes();
         let bytes =
@@ -104,6 +98,24 @@ impl<'p> Spm<'p> {
         let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
         Some(!ascending)
     }
+}
+
+/// `text` with its spaces written `▁`.
+pub(super) fn escape_spaces(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + text.len() / 2 + SPACE.len());
+    for part in text.split_inclusive(' ') {
+        escaped.push_str(part.strip_suffix(' ').unwrap_or(part));
+        if part.ends_with(' ') {
+            escaped.push_str(SPACE);
+        }
+    }
+    escaped
+}
+
+/// How the token of a raw byte is written: `<0x0A>`.
+pub(super) fn text_of_byte(byte: u8) -> [u8; 6] {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'A' + value - 10 };
+    [b'<', b'0', b'x', digit(byte >> 4), digit(byte & 15), b'>']
 }
 
 /// The byte that a text such as `<0x0A>` names.

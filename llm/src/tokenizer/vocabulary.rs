@@ -8,6 +8,9 @@ use crate::pool::{Pool, Purpose};
 /// Longest token text in bytes: bounds the work of one look-up.
 pub(super) const MAX_TOKEN: usize = 1024;
 
+/// Most tokens whose stored kind is corrected: there is one list of their texts, and it is shorter.
+const MAX_CORRECTED: usize = 48;
+
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 pub(super) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 
@@ -44,6 +47,9 @@ pub(super) struct Vocabulary<'p> {
     kinds: &'p [[u8; 4]],
     table: Table<'p>,
     longest: usize,
+    /// Kinds that are not as stored: see [`super::roles`].
+    corrected: [(u32, TokenKind); MAX_CORRECTED],
+    corrections: usize,
 }
 
 impl<'p> Vocabulary<'p> {
@@ -66,7 +72,9 @@ impl<'p> Vocabulary<'p> {
             at += bytes as u32 + 8;
             longest = longest.max(bytes);
         }
-        let mut vocabulary = Self { texts, starts, kinds, table: Table::new(pool, tokens)?, longest };
+        let table = Table::new(pool, tokens)?;
+        let corrected = [(0, TokenKind::Normal); MAX_CORRECTED];
+        let mut vocabulary = Self { texts, starts, kinds, table, longest, corrected, corrections: 0 };
         vocabulary.fill_table()?;
         Ok(vocabulary)
     }
@@ -100,7 +108,24 @@ impl<'p> Vocabulary<'p> {
         text_of(self.texts, self.starts, id)
     }
 
+    /// Takes token `id` for one of `kind`, whatever the file says.
+    pub fn correct(&mut self, id: u32, kind: TokenKind) {
+        if self.kind(id) == kind {
+            return;
+        }
+        let known = self.corrected.iter().take(self.corrections).position(|&(other, _)| other == id);
+        let at = known.unwrap_or(self.corrections);
+        if let Some(slot) = self.corrected.get_mut(at) {
+            *slot = (id, kind);
+            self.corrections = self.corrections.max(at + 1);
+        }
+    }
+
     pub fn kind(&self, id: u32) -> TokenKind {
+        let mut corrected = self.corrected.iter().take(self.corrections);
+        if let Some(&(_, kind)) = corrected.find(|&&(other, _)| other == id) {
+            return kind;
+        }
         let stored = self.kinds.get(id as usize).map(|bytes| u32::from_le_bytes(*bytes));
         stored.and_then(TokenKind::from_id).unwrap_or(TokenKind::Normal)
     }

@@ -67,6 +67,29 @@ pub fn data_folder(name: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
+/// llama.cpp's vocabularies with their expected numbers: `AUTON_VOCABULARIES`, or where `xtask model vocabularies`
+/// puts them. `None` (said on the terminal) where they are absent.
+pub fn vocabularies() -> Option<PathBuf> {
+    let folder = std::env::var_os("AUTON_VOCABULARIES").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").filter(|dir| Path::new(dir).is_absolute());
+        let cache = cache.map(PathBuf::from);
+        let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+        Some(cache.join("auton/llama.cpp-0.3.36/llama_cpp_python-0.3.36/vendor/llama.cpp/models"))
+    })?;
+    if !folder.join("ggml-vocab-qwen2.gguf").exists() {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: no vocabularies in {} (`cargo xtask model vocabularies` fetches them)",
+                folder.display()
+            );
+        });
+        return None;
+    }
+    Some(folder)
+}
+
 /// A golden JSON file: token ids and greedy tokens, committed here.
 pub fn golden(name: &str) -> serde_json::Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);

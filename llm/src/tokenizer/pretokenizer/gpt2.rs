@@ -1,6 +1,7 @@
-//! GPT-2's pattern: `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+//! GPT-2's pattern and `\p{N}` by hand: the two that the models we ship use, about three times as fast as the general
+//! matcher. What they give is tested to be the same.
 
-use super::pretokenizer::{Class, class};
+use crate::tokenizer::classes::{is_letter, is_number};
 
 /// Length in bytes of the word at the front of `text` (0 only for no text).
 pub(super) fn next_word(text: &str) -> usize {
@@ -17,6 +18,14 @@ pub(super) fn next_word(text: &str) -> usize {
     }
 }
 
+/// Length of the next piece for `\p{N}`: a number, or what lies before the next.
+pub(super) fn next_number(text: &str) -> usize {
+    match text.chars().next() {
+        Some(c) if is_number(c) => c.len_utf8(),
+        _ => text.find(is_number).unwrap_or(text.len()),
+    }
+}
+
 /// A run of white space. Before more text its last character is left to lead the next word.
 fn spaces(text: &str) -> usize {
     let end = text.find(|c: char| !c.is_whitespace()).unwrap_or(text.len());
@@ -24,5 +33,23 @@ fn spaces(text: &str) -> usize {
     match run.char_indices().next_back() {
         Some((last, _)) if last > 0 && end < text.len() => last,
         _ => end,
+    }
+}
+
+/// A letter, a number, white space or another character.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Letter,
+    Number,
+    Space,
+    Other,
+}
+
+fn class(c: char) -> Class {
+    match c {
+        c if c.is_whitespace() => Class::Space,
+        c if is_letter(c) => Class::Letter,
+        c if is_number(c) => Class::Number,
+        _ => Class::Other,
     }
 }
