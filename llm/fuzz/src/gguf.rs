@@ -3,12 +3,13 @@
 //! Pool, context, cache and variant are drawn from the input's own bytes, so that an input always runs alike. Now and
 //! then it runs a second time on the portable variant and must choose the same tokens.
 
+use crate::model_file::{Shape, TOKENS, file};
 use crate::random::Random;
 use crate::run::Target;
 use llm::clock::StdClock;
 use llm::engine::{Engine, EngineError, Flow, KvFormat, LoadError, LoadOptions, Origin, Variant};
-use llm::gguf::write::GgufWriter;
-use llm::gguf::{GgmlType, Gguf, ValueKind};
+use llm::gguf::{GgmlType, Gguf};
+use llm::model::architecture::ARCHITECTURES;
 use llm::parallel::SingleThread;
 use llm::pool::{Pool, Purpose};
 use llm::sample::Sampling;
@@ -65,24 +66,19 @@ fn fingerprint(input: &[u8]) -> u64 {
     numbers.fold(input.len() as u64, |hash, n| (hash ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
 }
 
-const TOKENS: usize = 48;
-
-/// What a generated file may get wrong on purpose.
-struct Shape {
-    width: u64,
-    kind: GgmlType,
-    odd: u32,
-}
-
 impl Target for GgufTarget {
     fn seeds(&mut self) -> Vec<Vec<u8>> {
         let mut random = Random::new(7);
-        let kinds = GgmlType::ALL.iter().map(|&kind| Shape {
+        let shape = |kind: GgmlType, architecture| Shape {
+            architecture,
             width: (kind.block_size() as u64).max(32),
             kind,
             odd: 0,
-        });
-        kinds.map(|shape| file(&shape, &mut random)).collect()
+        };
+        let kinds = GgmlType::ALL.iter().map(|&kind| shape(kind, &ARCHITECTURES[0]));
+        // Each architecture some times over, for what it may have or not is drawn.
+        let architectures = ARCHITECTURES.iter().flat_map(|row| [shape(GgmlType::Q8_0, row); 4]);
+        kinds.chain(architectures).map(|shape| file(&shape, &mut random)).collect()
     }
 
     fn words(&self) -> Vec<&'static [u8]> {
@@ -90,6 +86,14 @@ impl Target for GgufTarget {
             b"general.alignment",
             b"tokenizer.ggml.tokens",
             b"llama",
+            b"mistral3",
+            b"smollm3",
+            b"qwen2",
+            b"qwen3",
+            b"phi3",
+            b"gemma2",
+            b"yarn",
+            b"longrope",
             b"GGUF",
             b"gpt2",
             b"smollm",
@@ -102,7 +106,9 @@ impl Target for GgufTarget {
         let kind = random.pick(GgmlType::ALL);
         let width = (kind.block_size() as u64).max(8);
         let odd = if random.one_in(3) { 0 } else { random.next() as u32 };
-        Some(file(&Shape { width, kind, odd }, random))
+        let row = if random.one_in(2) { 0 } else { random.below(ARCHITECTURES.len()) };
+        let architecture = &ARCHITECTURES[row];
+        Some(file(&Shape { architecture, width, kind, odd }, random))
     }
 
     fn execute(&mut self, input: &[u8]) -> String {
@@ -181,159 +187,6 @@ fn name(stage: &str, error: &impl Debug) -> String {
     format!("{stage}: {}", text[..end].trim_end_matches('('))
 }
 
-/// A small model file; each bit of `shape.odd` makes one thing in it wrong (often, not always).
-fn file(shape: &Shape, random: &mut Random) -> Vec<u8> {
-    let mut bit = 0;
-    let mut odd = |random: &mut Random| {
-        bit += 1;
-        shape.odd >> (bit % 32) & 1 == 1 && random.one_in(4)
-    };
-    let mut file =
-        if odd(random) { GgufWriter::with_alignment(1 << random.below(9)) } else { GgufWriter::new() };
-    file.string("general.architecture", if odd(random) { "gpt2" } else { "llama" });
-    let width = shape.width;
-    // Blocks of 256 make models as wide as one, but no larger than needed in everything else.
-    let wide = width > 32;
-    let (query, ffn) = if wide { (32, 32) } else { (width, width) };
-    for (key, value) in [
-        ("llama.block_count", 1),
-        ("llama.embedding_length", width),
-        ("llama.feed_forward_length", ffn),
-        ("llama.context_length", 16),
-        ("llama.attention.head_count", 2),
-        ("llama.attention.head_count_kv", 1),
-        ("llama.attention.key_length", query / 2),
-        ("llama.attention.value_length", query / 2),
-        ("llama.rope.dimension_count", query / 2),
-        ("llama.vocab_size", TOKENS as u64),
-        ("tokenizer.ggml.bos_token_id", 1),
-        ("tokenizer.ggml.eos_token_id", 2),
-    ] {
-        if odd(random) {
-            match random.below(4) {
-                0 => continue,
-                1 => drop(file.u64(key, random.next() >> random.below(64))),
-                2 => drop(file.string(key, "x")),
-                _ => drop(file.u32(key, random.below(9) as u32)),
-            }
-        } else {
-            file.u32(key, value as u32);
-        }
-    }
-    file.f32(
-        "llama.attention.layer_norm_rms_epsilon",
-        if odd(random) { f32::from_bits(random.next() as u32) } else { 1e-5 },
-    );
-    file.f32("llama.rope.freq_base", if odd(random) { f32::from_bits(random.next() as u32) } else { 1e4 });
-    if odd(random) {
-        file.u32("llama.block_count", 1);
-    }
-    file.string("tokenizer.chat_template", "{{'<|im_start|>system\\nhi<|im_end|>'}}");
-    vocabulary(&mut file, &mut odd, random);
-
-    if odd(random) {
-        let mut nested = Vec::new();
-        (0..random.below(6))
-            .for_each(|_| nested.extend([9u32.to_le_bytes(), 1u32.to_le_bytes(), [0; 4]].concat()));
-        file.array("nested", ValueKind::Array, 1, &nested);
-    }
-    let kind = shape.kind;
-    let narrow = if wide { random.pick(&[GgmlType::Q4_0, GgmlType::Q5_1, GgmlType::F16]) } else { kind };
-    let vocabulary = [width, TOKENS as u64];
-    let matrices = [
-        ("token_embd.weight", kind, vocabulary),
-        ("blk.0.attn_q.weight", kind, [width, query]),
-        ("blk.0.attn_k.weight", kind, [width, query / 2]),
-        ("blk.0.attn_v.weight", kind, [width, query / 2]),
-        ("blk.0.attn_output.weight", narrow, [query, width]),
-        ("blk.0.ffn_gate.weight", kind, [width, ffn]),
-        ("blk.0.ffn_up.weight", kind, [width, ffn]),
-        ("blk.0.ffn_down.weight", narrow, [ffn, width]),
-        ("output.weight", kind, vocabulary),
-    ];
-    for name in ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"] {
-        tensor(&mut file, name, GgmlType::F32, &[width], &mut odd, random);
-    }
-    // Of types that no matrix may have, one is enough to see that; a wide model's head is its embedding.
-    let count = match kind {
-        GgmlType::Q2_K
-        | GgmlType::Q3_K
-        | GgmlType::Q4_K
-        | GgmlType::Q5_K
-        | GgmlType::Q6_K
-        | GgmlType::Q8_K
-        | GgmlType::IQ4_XS => matrices.len() - 1,
-        _ if wide => 1,
-        _ => matrices.len(),
-    };
-    for (name, kind, dims) in &matrices[..count] {
-        tensor(&mut file, name, *kind, dims, &mut odd, random);
-    }
-    file.finish()
-}
-
-fn tensor(
-    file: &mut GgufWriter,
-    name: &str,
-    kind: GgmlType,
-    dims: &[u64],
-    odd: &mut impl FnMut(&mut Random) -> bool,
-    random: &mut Random,
-) {
-    let (kind, mut dims) = (if odd(random) { random.pick(GgmlType::ALL) } else { kind }, dims.to_vec());
-    let values: u64 = dims.iter().product();
-    let bytes = (values / kind.block_size() as u64) as usize * kind.type_size();
-    if odd(random)
-        && let Some(dim) = dims.get_mut(random.below(2))
-    {
-        *dim = random.pick(&[0, 1, 3, 64, 1 << 62, u64::MAX]);
-    }
-    let fill = random.next() as u8 & 0x3f;
-    file.tensor(name, kind, &dims, &vec![fill; bytes]);
-}
-
-/// Tokens, types and merges or scores of a small vocabulary.
-fn vocabulary(file: &mut GgufWriter, odd: &mut impl FnMut(&mut Random) -> bool, random: &mut Random) {
-    let spm = random.one_in(4);
-    file.string("tokenizer.ggml.model", if spm { "llama" } else { "gpt2" });
-    file.string("tokenizer.ggml.pre", random.pick(&["smollm", "gpt-2", "default"]));
-    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "<|im_end|>"].map(String::from).into();
-    tokens.extend(('a'..='z').map(String::from));
-    tokens.extend(
-        ["Ġ", "▁", "th", "the", "he", "ll", "hell", "hello", "<0x31>", "Ã", "©", "Ġthe", "1", "2"]
-            .map(String::from),
-    );
-    if odd(random) {
-        let (from, to) = (random.below(tokens.len()), random.below(tokens.len()));
-        tokens[to] = tokens[from].clone();
-    }
-    while tokens.len() < TOKENS {
-        tokens.push(format!("<unused{}>", tokens.len()));
-    }
-    let kinds = (0..TOKENS as i32).map(|id| match id {
-        0 => 2,
-        1..=3 => 3,
-        38 => 6,
-        44.. => 4,
-        _ => 1,
-    });
-    let kinds: Vec<i32> = kinds.collect();
-    file.strings("tokenizer.ggml.tokens", &tokens);
-    file.i32s("tokenizer.ggml.token_type", kinds.into_iter().skip(usize::from(odd(random))));
-    if spm {
-        file.f32s(
-            "tokenizer.ggml.scores",
-            (0..TOKENS).map(|id| if odd(random) { f32::NAN } else { -(id as f32) }),
-        );
-    } else {
-        let mut merges = vec!["t h", "th e", "h e", "l l", "he ll", "hell o", "Ġ the"];
-        if odd(random) {
-            merges.push(random.pick(&["x y", "", " ", "a", "the ll", "h e"]));
-        }
-        file.strings("tokenizer.ggml.merges", merges);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,9 +201,21 @@ mod tests {
             MXFP4,
         ] {
             let width = (kind.block_size() as u64).max(32);
-            let ends: Vec<String> =
-                (0..64).map(|_| target.execute(&file(&Shape { width, kind, odd: 0 }, &mut random))).collect();
+            let shape = Shape { architecture: &ARCHITECTURES[0], width, kind, odd: 0 };
+            let ends: Vec<String> = (0..64).map(|_| target.execute(&file(&shape, &mut random))).collect();
             assert!(ends.iter().any(|end| end == "ok"), "{kind:?}: {ends:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_of_each_architecture_comes_to_its_end() {
+        let mut target = GgufTarget::new();
+        let mut random = Random::new(4);
+        for architecture in &ARCHITECTURES {
+            let shape = Shape { architecture, width: 32, kind: GgmlType::Q4_0, odd: 0 };
+            let ends: Vec<String> = (0..64).map(|_| target.execute(&file(&shape, &mut random))).collect();
+            let fine = ends.iter().filter(|end| *end == "ok").count();
+            assert!(fine > 16, "{}: {ends:?}", architecture.name);
         }
     }
 }

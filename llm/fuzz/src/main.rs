@@ -15,6 +15,7 @@
 mod coverage;
 mod gguf;
 mod instrument;
+mod model_file;
 mod mutate;
 mod random;
 mod rules;

@@ -125,7 +125,7 @@ CASES = [
     case("gemma2", "gemma2", ["post norms"],
          without=["attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"],
          block_count=4, attention__key_length=32, attention__value_length=32, attention__sliding_window=8,
-         attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+         attn_logit_softcapping=2.0, final_logit_softcapping=0.3),
     case("gemma2, every third layer", "gemma2", ["post norms"], without=["attention.sliding_window_pattern"],
          block_count=4, attention__sliding_window=8, attention__sliding_window_pattern=3),
 ]

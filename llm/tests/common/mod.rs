@@ -1,6 +1,7 @@
 //! Where the model file and the golden data are.
 #![allow(dead_code)]
 
+pub mod references;
 pub mod tiny;
 
 use llm::gguf::{GgmlType, Gguf, Value, write::GgufWriter};
