@@ -17,7 +17,7 @@ use crate::model::config::Config;
 pub use crate::model::error::LoadError;
 pub use crate::model::kv::KvFormat;
 use crate::model::kv::bytes_per_position;
-use crate::model::matrix::Compute;
+use crate::model::matrix::{Compute, Placing, packed_bytes};
 use crate::model::{BATCH, Llama};
 use crate::parallel::Parallel;
 use crate::pool::{Pool, PoolFull, PoolUsage, Purpose};
@@ -33,6 +33,9 @@ pub use traffic::Traffic;
 
 /// Reading a prompt, the longest that the receiver should wait for its next opportunity to stop, in nanoseconds.
 const LONGEST_SILENCE_NS: u64 = 300_000_000;
+
+/// What the buffers of the forward pass may take, when it is judged whether weights fit in panels.
+const BUFFERS: usize = 4 << 20;
 
 /// Less context than this is not worth running (unless the model itself has less).
 pub const LEAST_CONTEXT: usize = 256;
@@ -203,15 +206,16 @@ impl<'p> Engine<'p> {
             return Err(LoadError::VocabularyMismatch { tokens, rows });
         }
         let asked = options.context.unwrap_or(config.context);
-        let mut model = Llama::load(&gguf, config, asked, &mut pool, parallel)?;
+        let choice = choose(options.variant, gguf.tensor("blk.0.ffn_down.weight").as_ref(), clock);
+        let panels = choice.wants_panels() && panels_fit(&gguf, &config, &options, &pool);
+        let mut model = Llama::load(&gguf, config, asked, &mut pool, Placing { panels, parallel })?;
         let candidates = pool.take_unzeroed(Purpose::Activations, config.vocabulary)?;
         let context = context(&config, &options, &pool)?;
         // Both are written before they are read, at every position: see `cached` and `KvCache::new`.
         let history = pool.take_unzeroed(Purpose::KvCache, context)?;
         model.add_cache(context, options.kv, &mut pool)?;
 
-        let sample_rows = model.weights().layers.first().map(|layer| &layer.gate);
-        let Choice { decode, prefill, timings } = choose(options.variant, sample_rows, clock);
+        let Choice { decode, prefill, timings } = choice;
         let info = ModelInfo {
             name: text(&gguf, "general.name").unwrap_or("unnamed"),
             architecture: text(&gguf, "general.architecture").unwrap_or("unknown"),
@@ -380,6 +384,18 @@ impl<'p> Engine<'p> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the pool has room for the weights in panels, and a context worth running beside them.
+fn panels_fit(gguf: &Gguf<'_>, config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> bool {
+    let matrices = gguf.tensors().filter(|tensor| tensor.dims[1] > 1);
+    let packed = matrices.fold(0usize, |sum, tensor| {
+        let [columns, rows] = [0, 1].map(|i| usize::try_from(tensor.dims[i]).unwrap_or(usize::MAX));
+        sum.saturating_add(packed_bytes(tensor.kind, columns, rows))
+    });
+    let positions = options.context.unwrap_or(LEAST_CONTEXT).min(config.context);
+    let others = positions.saturating_mul(bytes_per_position(config, options.kv)).saturating_add(BUFFERS);
+    packed.saturating_add(others) <= pool.usage().free
 }
 
 /// Positions to set up.

@@ -6,10 +6,11 @@ use llm::parallel::SingleThread;
 use llm::pool::Pool;
 use llm::quant::activation::ActivationBuffers;
 use llm::quant::float::{Bf16, F16};
+use llm::quant::panel::{Panels, has_panels};
 use llm::quant::{
     self, Format, Iq4Nl, Iq4Xs, Kind, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Q8K,
 };
-use llm::simd::{QuantRows, Variant, dot_i16, multiply, weighted_sum_i16};
+use llm::simd::{QuantRows, Variant, dot_i16, multiply, multiply_panels, weighted_sum_i16};
 use llm::threads::Threads;
 use proptest::prelude::*;
 
@@ -92,37 +93,56 @@ fn rows<F: Format>(rows: usize, columns: usize, seed: u64) -> Vec<u8> {
     data
 }
 
+/// Products as `[row][token]`.
+fn by_row(out: &[f32], rows: usize, tokens: usize) -> Vec<f32> {
+    (0..rows * tokens)
+        .map(|i| (i / tokens, i % tokens))
+        .map(|(row, token)| out[(row / 16 * tokens + token) * 16 + row % 16])
+        .collect()
+}
+
 fn check_products<F: Format>(columns: usize, tokens: usize, seed: u64) {
-    const ROWS: usize = 5;
+    const ROWS: usize = 21;
     let columns = columns.next_multiple_of(F::ELEMENTS);
     let data = rows::<F>(ROWS, columns, seed);
     let groups = columns / quant::GROUP;
+    let shift = quant::scales::shift::<F>(&data, groups, &SingleThread).unwrap();
+    assert_eq!(quant::scales::shift::<F>(&data, groups, &Threads::new(3)).unwrap(), shift);
+    let unit = quant::scales::power_of_two(-shift);
     let mut scales = vec![0; ROWS * groups * F::ENTRIES];
-    let unit = quant::scales::build::<F>(&data, groups, &mut scales, &SingleThread).unwrap();
+    quant::scales::build::<F>(&data, shift, &mut scales, &SingleThread);
     let mut in_parts = vec![0; scales.len()];
-    quant::scales::build::<F>(&data, groups, &mut in_parts, &Threads::new(3)).unwrap();
+    quant::scales::build::<F>(&data, shift, &mut in_parts, &Threads::new(3));
     assert_eq!(scales, in_parts, "{}: scale table differs with threads", F::NAME);
 
     let mut random = llm::random::SplitMix64::new(seed ^ 1);
     let x: Vec<f32> = (0..columns * tokens)
         .map(|_| (random.next_f32() - 0.5) * if random.next_u64().is_multiple_of(50) { 100.0 } else { 1.0 })
         .collect();
-    let mut memory = vec![0u8; 1 << 20];
-    let mut buffers = ActivationBuffers::new(&mut Pool::new(&mut memory), tokens, columns).unwrap();
-    let activations = buffers.quantise(&x, columns);
+    let mut memory = vec![0u8; 4 << 20];
+    let mut pool = Pool::new(&mut memory);
+    let panels = has_panels(F::KIND)
+        .then(|| Panels::new::<F>(&data, ROWS, groups, shift, &mut pool, &Threads::new(2)).unwrap());
+    let mut buffers = ActivationBuffers::new(&mut pool, tokens, columns).unwrap();
     let rows = QuantRows { kind: F::KIND, data: &data, scales: &scales, unit };
-    let results: Vec<Vec<f32>> = Variant::ALL
-        .into_iter()
-        .filter(|variant| variant.is_usable())
-        .map(|variant| {
-            let mut out = vec![f32::NAN; ROWS * tokens];
-            multiply(variant, rows, activations, &mut out);
-            out
-        })
-        .collect();
-    for result in &results {
-        assert_eq!(result, &results[0], "{}: variants differ", F::NAME);
+    let mut results: Vec<(String, Vec<f32>)> = Vec::new();
+    for variant in Variant::ALL.into_iter().filter(|variant| variant.is_usable()) {
+        let activations = buffers.quantise(variant, &x, columns, F::MAX_SCALE);
+        let mut out = vec![f32::NAN; ROWS.next_multiple_of(16) * tokens];
+        multiply(variant, rows, activations, &mut out);
+        results.push((format!("{variant}, rows"), by_row(&out, ROWS, tokens)));
+        if let Some(panels) = panels {
+            // Every variant multiplies panels, if only to state what they hold.
+            let activations = buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE);
+            multiply_panels(variant, panels, activations, &mut out);
+            results.push((format!("{variant}, panels"), by_row(&out, ROWS, tokens)));
+        }
     }
+    let (first, result) = &results[0];
+    for (name, other) in &results {
+        assert_eq!(other, result, "{}: {name} and {first} differ", F::NAME);
+    }
+    let activations = buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE);
 
     // A straightforward product of the dequantised numbers. What may differ: the rounding of the sum to f32, and that
     // of table entries to their unit.
@@ -134,8 +154,7 @@ fn check_products<F: Format>(columns: usize, tokens: usize, seed: u64) {
         {
             let (mut sum, mut size, mut codes) = (0.0f64, 0.0f64, 0.0f64);
             for (i, (w, x)) in weights.iter().zip(x).enumerate() {
-                let scale =
-                    factors[i / 32].scale((i % 32 / 8) as u32) as f64 * f64::from(activations.units[token]);
+                let scale = factors[i / 32].scale(i % 32 / 8) as f64 * f64::from(activations.units[token]);
                 let code = activations.codes[token * columns + i];
                 let a = f64::from(code) * scale;
                 assert!((a - f64::from(*x)).abs() <= 0.501 * scale, "{x} became {a}");
@@ -143,8 +162,8 @@ fn check_products<F: Format>(columns: usize, tokens: usize, seed: u64) {
                 size += (f64::from(*w) * a).abs();
                 codes += a.abs() * (f64::from(F::MAX_CODE) + 1.0);
             }
-            let found = f64::from(results[0][row * tokens + token]);
-            let allowed = 2e-7 * size + 0.5 * f64::from(unit) * codes;
+            let found = f64::from(result[row * tokens + token]);
+            let allowed = 2e-7 * size + 0.5 * f64::from(F::MAX_MULTIPLIER) * f64::from(unit) * codes;
             assert!((found - sum).abs() <= allowed, "{}: {found}, should be {sum}", F::NAME);
         }
     }
@@ -194,54 +213,78 @@ proptest! {
     }
 }
 
-#[test]
-fn extreme_codes_do_not_overflow() {
-    // All codes and activations at their limits, in a long row.
+/// The product of a long row of one block, repeated, with activations at their limit: in every variant `x` times the sum of
+/// the weights.
+fn check_extreme<F: Format>(block: &[u8]) {
     let columns = 32 * 1024;
-    let mut data = vec![0xFFu8; columns / 32 * Q4_1::BYTES];
-    let mut signed = vec![0x80u8; columns / 32 * Q8_0::BYTES];
-    for block in data.chunks_exact_mut(Q4_1::BYTES) {
-        block[..4].copy_from_slice(&[0xFF, 0x7B, 0xFF, 0x7B]);
-    }
-    for block in signed.chunks_exact_mut(Q8_0::BYTES) {
-        block[..2].copy_from_slice(&[0xFF, 0x7B]);
-    }
-    let x = vec![-1e20f32; columns];
-    let mut memory = vec![0u8; 1 << 20];
-    let mut buffers = ActivationBuffers::new(&mut Pool::new(&mut memory), 1, columns).unwrap();
-    let activations = buffers.quantise(&x, columns);
-    for (kind, data, sign) in [(Kind::Q4_1, &data, -1.0), (Kind::Q8_0, &signed, 1.0)] {
-        let entries = if kind == Kind::Q4_1 { 2 } else { 1 };
-        let mut scales = vec![0; columns / 32 * entries];
-        let unit = match kind {
-            Kind::Q4_1 => quant::scales::build::<Q4_1>(data, columns / 32, &mut scales, &SingleThread),
-            _ => quant::scales::build::<Q8_0>(data, columns / 32, &mut scales, &SingleThread),
-        };
-        let rows = QuantRows { kind, data, scales: &scales, unit: unit.unwrap() };
-        for variant in Variant::ALL.into_iter().filter(|variant| variant.is_usable()) {
-            let mut out = [0.0f32];
-            multiply(variant, rows, activations, &mut out);
-            // 65504 is the largest half float.
-            let per_weight = if kind == Kind::Q4_1 { 16.0 * 65504.0 } else { 128.0 * 65504.0 };
-            let wanted = sign * 1e20 * per_weight * columns as f64;
-            let off = (f64::from(out[0]) / wanted - 1.0).abs();
-            assert!(off < 1e-5, "{kind:?} {variant}: {} {wanted}", out[0]);
+    let groups = columns / quant::GROUP;
+    let data = block.repeat(columns / F::ELEMENTS);
+    let mut weights = vec![0.0f32; columns];
+    quant::dequantise::<F>(&data, &mut weights);
+    let value = -1e20f32;
+    let wanted = f64::from(value) * weights.iter().map(|&w| f64::from(w)).sum::<f64>();
+    let shift = quant::scales::shift::<F>(&data, groups, &SingleThread).unwrap();
+    let mut scales = vec![0; groups * F::ENTRIES];
+    quant::scales::build::<F>(&data, shift, &mut scales, &SingleThread);
+    let rows =
+        QuantRows { kind: F::KIND, data: &data, scales: &scales, unit: quant::scales::power_of_two(-shift) };
+    let mut memory = vec![0u8; 4 << 20];
+    let mut pool = Pool::new(&mut memory);
+    let panels = Panels::new::<F>(&data, 1, groups, shift, &mut pool, &SingleThread).unwrap();
+    let mut buffers = ActivationBuffers::new(&mut pool, 1, columns).unwrap();
+    for variant in Variant::ALL.into_iter().filter(|variant| variant.is_usable()) {
+        let mut out = [0.0f32; 32];
+        let x = vec![value; columns];
+        let (by_row, by_panel) = out.split_at_mut(16);
+        multiply(variant, rows, buffers.quantise(variant, &x, columns, F::MAX_SCALE), by_row);
+        multiply_panels(
+            variant,
+            panels,
+            buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE),
+            by_panel,
+        );
+        for found in [by_row[0], by_panel[0]] {
+            let off = (f64::from(found) / wanted - 1.0).abs();
+            assert!(off < 1e-5, "{} {variant}: {found} {wanted}", F::NAME);
         }
     }
+}
+
+#[test]
+fn extreme_codes_do_not_overflow() {
+    // 0x7BFF is the largest half float, 65504.
+    const LARGEST: [u8; 2] = [0xFF, 0x7B];
+    let filled = |bytes: usize, fill: u8, halves: &[usize]| {
+        let mut block = vec![fill; bytes];
+        halves.iter().for_each(|&at| block[at..at + 2].copy_from_slice(&LARGEST));
+        block
+    };
+    check_extreme::<Q4_0>(&filled(Q4_0::BYTES, 0x00, &[0]));
+    check_extreme::<Q4_1>(&filled(Q4_1::BYTES, 0xFF, &[0, 2]));
+    check_extreme::<Q5_1>(&filled(Q5_1::BYTES, 0xFF, &[0, 2]));
+    check_extreme::<Q8_0>(&filled(Q8_0::BYTES, 0x80, &[0]));
+    check_extreme::<Q4K>(&filled(Q4K::BYTES, 0xFF, &[0, 2]));
+    check_extreme::<Q5K>(&filled(Q5K::BYTES, 0xFF, &[0, 2]));
+    // Codes 0 (less 32) and scales of -128.
+    let mut block = filled(Q6K::BYTES, 0x00, &[208]);
+    block[192..208].fill(0x80);
+    check_extreme::<Q6K>(&block);
 }
 
 #[test]
 fn infinite_scales_are_refused() {
     let mut block = [0u8; Q4_0::BYTES];
     block[..2].copy_from_slice(&[0x00, 0x7C]);
-    assert!(quant::scales::build::<Q4_0>(&block, 1, &mut [0], &SingleThread).is_err());
+    assert!(quant::scales::shift::<Q4_0>(&block, 1, &SingleThread).is_err());
     let mut block = [0u8; Q8K::BYTES];
     block[..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    assert!(quant::scales::build::<Q8K>(&block, 8, &mut [0; 8], &SingleThread).is_err());
+    assert!(quant::scales::shift::<Q8K>(&block, 8, &SingleThread).is_err());
     // The largest exponent of MXFP4 is an infinite scale in the standard; ggml reads it as 2^127, and so do we.
     let mut table = [0];
-    let unit = quant::scales::build::<Mxfp4>(&[0xFF; Mxfp4::BYTES], 1, &mut table, &SingleThread).unwrap();
-    assert_eq!(f64::from(table[0]) * f64::from(unit), 2f64.powi(127));
+    let block = [0xFF; Mxfp4::BYTES];
+    let shift = quant::scales::shift::<Mxfp4>(&block, 1, &SingleThread).unwrap();
+    quant::scales::build::<Mxfp4>(&block, shift, &mut table, &SingleThread);
+    assert_eq!(f64::from(table[0]) * f64::from(quant::scales::power_of_two(-shift)), 2f64.powi(127));
 }
 
 #[test]
@@ -249,6 +292,8 @@ fn scales_below_every_normal_float_are_rounded_to_one() {
     let mut block = [0u8; Q8K::BYTES];
     block[..4].copy_from_slice(&f32::from_bits(5 << 20).to_le_bytes());
     let mut table = [0; 8];
-    let unit = quant::scales::build::<Q8K>(&block, 8, &mut table, &SingleThread).unwrap();
+    let shift = quant::scales::shift::<Q8K>(&block, 8, &SingleThread).unwrap();
+    let unit = quant::scales::power_of_two(-shift);
+    quant::scales::build::<Q8K>(&block, shift, &mut table, &SingleThread);
     assert_eq!((table, unit), ([1; 8], f32::MIN_POSITIVE));
 }

@@ -29,7 +29,7 @@ impl Engine<'_> {
             matrices.iter().map(|matrix| matrix.bytes()).sum::<usize>() + norms
         });
         let head = weights.head.bytes() + size_of_val(weights.output_norm);
-        let row = weights.embedding.part(0, 1).bytes();
+        let row = weights.embedding.row_bytes();
         Traffic { weights: blocks.sum::<usize>() + head + row, each_position: self.bytes_per_position() }
     }
 }

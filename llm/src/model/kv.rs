@@ -91,11 +91,16 @@ impl<'p> KvCache<'p> {
         self.context
     }
 
-    /// Stores key and value of one head at a position below [`context`](Self::context).
-    pub fn store(&mut self, layer: usize, head: usize, position: usize, key: &[f32], value: &[f32]) {
-        let slot = (layer * self.kv_heads + head) * self.context + position;
-        self.keys.store(self.format, slot, key);
-        self.values.store(self.format, slot, value);
+    /// Stores keys and values, `[token][head][head_dim]`, of the positions from `first` on, all below
+    /// [`context`](Self::context).
+    pub fn store(&mut self, layer: usize, first: usize, keys: &[f32], values: &[f32]) {
+        let heads = keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim));
+        for (item, (key, value)) in heads.enumerate() {
+            let (token, head) = (item / self.kv_heads, item % self.kv_heads);
+            let slot = (layer * self.kv_heads + head) * self.context + first + token;
+            self.keys.store(self.format, slot, key);
+            self.values.store(self.format, slot, value);
+        }
     }
 
     /// Writes what it holds for some positions to `out`, of [`bytes_per_position`] each.

@@ -11,12 +11,13 @@ pub mod error;
 pub mod kv;
 pub mod math;
 pub mod matrix;
+mod products;
 pub mod rope;
 pub mod tensors;
 pub mod weights;
 
 use crate::gguf::Gguf;
-use crate::parallel::{Parallel, for_items};
+use crate::parallel::for_items;
 use crate::pool::{Pool, PoolFull, Purpose::Activations};
 use crate::quant::activation::ActivationBuffers;
 use attention::Scores;
@@ -24,14 +25,14 @@ use config::Config;
 use error::LoadError;
 use kv::{KvCache, KvFormat};
 use math::{rms_norm, rms_scale, soft_cap};
-use matrix::{Compute, Input};
+use matrix::{Compute, Input, Placing};
+use products::{add, by_token, padded};
 use weights::{Layer, Weights};
 
 /// Most tokens that are processed at once.
 pub const BATCH: usize = 32;
 
-/// Buffers of the forward pass, for [`BATCH`] tokens. Products come out as `[row][token]` and are turned
-/// to `[token][row]` by whoever reads them.
+/// Buffers of the forward pass, for [`BATCH`] tokens. Products come out as [`products`] says.
 struct Buffers<'p> {
     /// The residual stream, `[token][width]`.
     stream: &'p mut [f32],
@@ -39,21 +40,23 @@ struct Buffers<'p> {
     normed: &'p mut [f32],
     /// Integer form of a product's input.
     integers: ActivationBuffers<'p>,
-    /// Queries, keys and values as they come, `[row][token]`.
+    /// Queries, keys and values as they come.
     qkv: &'p mut [f32],
-    /// Rotated queries, then the heads' results, `[token][head][head_dim]`.
+    /// Queries, keys and values, rotated, `[token][head][head_dim]`.
     queries: &'p mut [f32],
+    keys: &'p mut [f32],
+    values: &'p mut [f32],
     /// Results of attention, `[token][head][head_dim]`.
     attended: &'p mut [f32],
-    /// Output of the two projections back to the stream, `[row][token]`.
+    /// Output of the two projections back to the stream.
     projected: &'p mut [f32],
-    /// Gated hidden values, `[row][token]` and `[token][row]`.
+    /// Gated hidden values, as they come and `[token][row]`.
     hidden: &'p mut [f32],
     hidden_by_token: &'p mut [f32],
     /// Rotation frequencies, and cosines and sines, `[token][pair]`.
     frequencies: &'p mut [f64],
     rotations: &'p mut [[f32; 2]],
-    /// Logits of one position.
+    /// Logits of one position, in whole panels.
     logits: &'p mut [f32],
 }
 
@@ -74,16 +77,18 @@ impl<'p> Buffers<'p> {
         Ok(Self {
             stream: floats(width)?,
             normed: floats(width)?,
-            qkv: floats(query_width + 2 * kv_width)?,
+            qkv: floats(padded(query_width) + 2 * padded(kv_width))?,
             queries: floats(query_width)?,
+            keys: floats(kv_width)?,
+            values: floats(kv_width)?,
             attended: floats(query_width)?,
-            projected: floats(width)?,
-            hidden: floats(ffn)?,
+            projected: floats(padded(width))?,
+            hidden: floats(padded(ffn))?,
             hidden_by_token: floats(ffn)?,
             integers: ActivationBuffers::new(pool, batch, width.max(ffn).max(query_width))?,
             frequencies: pool.take(Activations, config.rope.dims / 2)?,
             rotations: pool.take(Activations, config.rope.dims / 2 * batch)?,
-            logits: pool.take(Activations, config.vocabulary)?,
+            logits: pool.take(Activations, padded(config.vocabulary))?,
         })
     }
 }
@@ -97,9 +102,9 @@ impl<'p> Llama<'p> {
         config: Config,
         context: usize,
         pool: &mut Pool<'p>,
-        parallel: &dyn Parallel,
+        placing: Placing<'_>,
     ) -> Result<Self, LoadError> {
-        let weights = Weights::load(gguf, &config, context, pool, parallel)?;
+        let weights = Weights::load(gguf, &config, context, pool, placing)?;
         let buffers = Buffers::new(&config, BATCH, pool)?;
         config.rope.frequencies(weights.rope_factors, buffers.frequencies);
         let cache = KvCache::new(&config, 0, KvFormat::Integer, pool)?;
@@ -149,12 +154,16 @@ impl<'p> Llama<'p> {
         let (width, ffn, epsilon) = (config.width, config.ffn, config.epsilon);
         let stream = &mut b.stream[..n * width];
         let normed = &mut b.normed[..n * width];
-        let projected = &mut b.projected[..n * width];
+        let projected = &mut b.projected[..n * padded(width)];
         let attended = &mut b.attended[..n * config.query_width()];
         let queries = &mut b.queries[..n * config.query_width()];
-        let qkv = &mut b.qkv[..n * (config.query_width() + 2 * config.kv_width())];
-        let hidden = &mut b.hidden[..n * ffn];
+        let keys = &mut b.keys[..n * config.kv_width()];
+        let values = &mut b.values[..n * config.kv_width()];
+        let [query_rows, kv_rows] = [config.query_width(), config.kv_width()].map(|rows| n * padded(rows));
+        let qkv = &mut b.qkv[..query_rows + 2 * kv_rows];
+        let hidden = &mut b.hidden[..n * padded(ffn)];
         let hidden_by_token = &mut b.hidden_by_token[..n * ffn];
+        let variant = compute.variant;
 
         for (token, x) in tokens.iter().zip(stream.chunks_exact_mut(width)) {
             weights.embedding.row(*token as usize, x);
@@ -173,26 +182,32 @@ impl<'p> Llama<'p> {
             }
             let Layer { query, key, value, output, gate, up, down, .. } = layer;
             norm_all(stream, layer.attention_norm, epsilon, normed);
-            let input = Input::new(normed, &[query, key, value], &mut b.integers);
+            let input = Input::new(variant, normed, &[query, key, value], &mut b.integers);
             compute.multiply(&[query, key, value], input, n, qkv);
-            finish_heads(config, layer, qkv, n);
+            let heads = [&mut *queries, &mut *keys, &mut *values];
+            let products = [0..query_rows, query_rows..query_rows + kv_rows, query_rows + kv_rows..qkv.len()];
+            for ((heads, products), bias) in heads.into_iter().zip(products).zip(layer.biases) {
+                let width = heads.len() / n;
+                by_token(&qkv[products], width, n, heads);
+                add_bias(heads, bias);
+            }
             let rotations = if config.rotates(index) { &*rotations } else { &[] };
-            rotate_and_store(config, qkv, rotations, past, index, cache, queries);
+            finish_heads(config, layer.query_key_norms, rotations, queries, keys);
+            scale_queries(config, past, queries);
+            cache.store(index, past, keys, values);
             attend_all(config, &compute, queries, past, index, cache, attended);
-            let input = Input::new(attended, &[output], &mut b.integers);
+            let input = Input::new(variant, attended, &[output], &mut b.integers);
             compute.multiply(&[output], input, n, projected);
-            add_bias(projected, layer.output_bias, n);
-            norm_rows(projected, layer.attention_post_norm, epsilon, n, normed);
-            add(stream, projected, n);
+            let norm = layer.attention_post_norm;
+            add_to_stream(projected, width, layer.output_bias, norm, epsilon, normed, stream);
 
             norm_all(stream, layer.ffn_norm, epsilon, normed);
-            let input = Input::new(normed, &[gate, up], &mut b.integers);
+            let input = Input::new(variant, normed, &[gate, up], &mut b.integers);
             compute.multiply_gated(config.architecture.activation, gate, up, input, n, hidden);
-            by_token(hidden, n, hidden_by_token);
-            let input = Input::new(hidden_by_token, &[down], &mut b.integers);
+            by_token(hidden, ffn, n, hidden_by_token);
+            let input = Input::new(variant, hidden_by_token, &[down], &mut b.integers);
             compute.multiply(&[down], input, n, projected);
-            norm_rows(projected, layer.ffn_post_norm, epsilon, n, normed);
-            add(stream, projected, n);
+            add_to_stream(projected, width, &[], layer.ffn_post_norm, epsilon, normed, stream);
         }
         true
     }
@@ -203,11 +218,12 @@ impl<'p> Llama<'p> {
         let last = tokens.saturating_sub(1) * config.width;
         let normed = &mut b.normed[..config.width];
         rms_norm(&b.stream[last..last + config.width], weights.output_norm, config.epsilon, normed);
-        let input = Input::new(normed, &[&weights.head], &mut b.integers);
+        let input = Input::new(compute.variant, normed, &[&weights.head], &mut b.integers);
         compute.multiply(&[&weights.head], input, 1, b.logits);
-        add_bias(b.logits, weights.head_bias, 1);
-        soft_cap(b.logits, config.logit_cap);
-        b.logits
+        let logits = &mut b.logits[..config.vocabulary];
+        add_bias(logits, weights.head_bias);
+        soft_cap(logits, config.logit_cap);
+        logits
     }
 }
 
@@ -217,96 +233,68 @@ fn norm_all(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     }
 }
 
-/// Biases and norms of queries, keys and values, `[row][token]`.
-fn finish_heads(config: &Config, layer: &Layer<'_>, qkv: &mut [f32], tokens: usize) {
-    let (query, rest) = qkv.split_at_mut(config.query_width() * tokens);
-    let (key, value) = rest.split_at_mut(config.kv_width() * tokens);
-    let [query_bias, key_bias, value_bias] = layer.biases;
-    add_bias(query, query_bias, tokens);
-    add_bias(key, key_bias, tokens);
-    add_bias(value, value_bias, tokens);
-    let mut scratch = [0.0; config::MAX_HEAD_DIM];
-    for (heads, norm) in [query, key].into_iter().zip(layer.query_key_norms) {
-        for head in heads.chunks_exact_mut(config.head_dim * tokens) {
-            norm_rows(head, norm, config.epsilon, tokens, &mut scratch);
+/// `x[token] += bias` for vectors one after the other; an empty bias stands for none.
+fn add_bias(x: &mut [f32], bias: &[f32]) {
+    for x in x.chunks_exact_mut(bias.len().max(1)) {
+        x.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+    }
+}
+
+/// Norms `x`, vectors one after the other, in place; an empty weight leaves it.
+fn norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
+    if !weight.is_empty() {
+        for x in x.chunks_exact_mut(weight.len()) {
+            let scale = rms_scale(x, epsilon);
+            x.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * scale * weight);
         }
     }
 }
 
-/// `x[row][token] += bias[row]`; an empty bias stands for none.
-fn add_bias(x: &mut [f32], bias: &[f32], tokens: usize) {
-    for (values, bias) in x.chunks_exact_mut(tokens.max(1)).zip(bias) {
-        values.iter_mut().for_each(|value| *value += bias);
-    }
-}
-
-/// Norms `x[row][token]` over the rows, in place; an empty weight leaves it. `scratch` takes one vector.
-fn norm_rows(x: &mut [f32], weight: &[f32], epsilon: f32, tokens: usize, scratch: &mut [f32]) {
-    let Some(scratch) = scratch.get_mut(..weight.len()).filter(|_| !weight.is_empty()) else { return };
-    for token in 0..tokens {
-        let column = x.iter().skip(token).step_by(tokens);
-        scratch.iter_mut().zip(column).for_each(|(to, from)| *to = *from);
-        let scale = rms_scale(scratch, epsilon);
-        for (value, weight) in x.iter_mut().skip(token).step_by(tokens).zip(weight) {
-            *value = *value * scale * weight;
-        }
-    }
-}
-
-/// `stream[token][row] += projected[row][token]`.
-fn add(stream: &mut [f32], projected: &[f32], tokens: usize) {
-    let width = projected.len() / tokens.max(1);
-    for (row, values) in projected.chunks_exact(tokens.max(1)).enumerate() {
-        for (x, value) in stream.iter_mut().skip(row).step_by(width).zip(values) {
-            *x += value;
-        }
-    }
-}
-
-/// `out[token][row] = x[row][token]`.
-fn by_token(x: &[f32], tokens: usize, out: &mut [f32]) {
-    let width = x.len() / tokens.max(1);
-    for (row, values) in x.chunks_exact(tokens.max(1)).enumerate() {
-        for (out, value) in out.iter_mut().skip(row).step_by(width.max(1)).zip(values) {
-            *out = *value;
-        }
-    }
-}
-
-/// Rotates queries and keys by their positions (not at all where there are no rotations); keys and values go to the cache.
-fn rotate_and_store(
-    config: &Config,
-    qkv: &[f32],
-    rotations: &[[f32; 2]],
-    past: usize,
-    layer: usize,
-    cache: &mut KvCache<'_>,
-    queries: &mut [f32],
+/// `stream += norm(products + bias)`, for rows of width `width`; `scratch` is as long as the stream.
+fn add_to_stream(
+    products: &[f32],
+    width: usize,
+    bias: &[f32],
+    norm: &[f32],
+    epsilon: f32,
+    scratch: &mut [f32],
+    stream: &mut [f32],
 ) {
-    let head_dim = config.head_dim;
+    let tokens = stream.len() / width;
+    if bias.is_empty() && norm.is_empty() {
+        return add(products, width, tokens, stream);
+    }
+    by_token(products, width, tokens, scratch);
+    add_bias(scratch, bias);
+    norm_in_place(scratch, norm, epsilon);
+    stream.iter_mut().zip(scratch).for_each(|(x, value)| *x += *value);
+}
+
+/// Norms each head of queries and keys, and rotates it by its token's position (not at all where there are no rotations).
+fn finish_heads(
+    config: &Config,
+    norms: [&[f32]; 2],
+    rotations: &[[f32; 2]],
+    queries: &mut [f32],
+    keys: &mut [f32],
+) {
     let pairs = config.rope.dims / 2;
-    let tokens = queries.len() / config.query_width();
-    let (q, kv) = qkv.split_at(config.query_width() * tokens);
-    let (k, v) = kv.split_at(config.kv_width() * tokens);
-    by_token(q, tokens, queries);
-    for (token, queries) in queries.chunks_exact_mut(config.query_width()).enumerate() {
-        let angles = rotations.get(token * pairs..(token + 1) * pairs).unwrap_or_default();
-        for query in queries.chunks_exact_mut(head_dim) {
-            config.rope.rotate(query, angles);
+    for ((heads, width), norm) in
+        [(queries, config.query_width()), (keys, config.kv_width())].into_iter().zip(norms)
+    {
+        norm_in_place(heads, norm, config.epsilon);
+        for (heads, angles) in heads.chunks_exact_mut(width).zip(rotations.chunks_exact(pairs)) {
+            heads.chunks_exact_mut(config.head_dim).for_each(|head| config.rope.rotate(head, angles));
         }
-        if config.temperature.scale != 0.0 {
-            let scale = config.query_scale(past + token);
+    }
+}
+
+/// Queries grow with their position, in models that want that.
+fn scale_queries(config: &Config, past: usize, queries: &mut [f32]) {
+    if config.temperature.scale != 0.0 {
+        for (position, queries) in (past..).zip(queries.chunks_exact_mut(config.query_width())) {
+            let scale = config.query_scale(position);
             queries.iter_mut().for_each(|query| *query *= scale);
-        }
-        let (mut key, mut value) = ([0.0; config::MAX_HEAD_DIM], [0.0; config::MAX_HEAD_DIM]);
-        let (key, value) = (&mut key[..head_dim], &mut value[..head_dim]);
-        for (head, (k, v)) in
-            k.chunks_exact(head_dim * tokens).zip(v.chunks_exact(head_dim * tokens)).enumerate()
-        {
-            key.iter_mut().zip(k.iter().skip(token).step_by(tokens)).for_each(|(to, from)| *to = *from);
-            value.iter_mut().zip(v.iter().skip(token).step_by(tokens)).for_each(|(to, from)| *to = *from);
-            config.rope.rotate(key, angles);
-            cache.store(layer, head, past + token, key, value);
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Takes tensors out of a file by name, each checked for shape and type, and knows which were left.
 
 use super::error::LoadError;
-use super::matrix::{Matrix, find};
+use super::matrix::{Matrix, Placing, Table, find};
 use crate::error::Quoted;
 use crate::gguf::{GgmlType, Gguf, Tensor};
-use crate::parallel::Parallel;
 use crate::pool::{Pool, Purpose};
 use crate::quant::float::{self, F32};
 use alloc::borrow::ToOwned;
@@ -15,15 +14,15 @@ use core::ops::Range;
 pub struct Tensors<'a, 'p> {
     gguf: &'a Gguf<'p>,
     pool: &'a mut Pool<'p>,
-    parallel: &'a dyn Parallel,
+    placing: Placing<'a>,
     /// Names of those that were asked for and found.
     taken: Vec<&'p str>,
 }
 
 impl<'a, 'p> Tensors<'a, 'p> {
     /// All tensors of a file; what is copied goes to `pool`.
-    pub fn new(gguf: &'a Gguf<'p>, pool: &'a mut Pool<'p>, parallel: &'a dyn Parallel) -> Self {
-        Self { gguf, pool, parallel, taken: Vec::new() }
+    pub fn new(gguf: &'a Gguf<'p>, pool: &'a mut Pool<'p>, placing: Placing<'a>) -> Self {
+        Self { gguf, pool, placing, taken: Vec::new() }
     }
 
     /// Whether the file has a tensor.
@@ -37,10 +36,14 @@ impl<'a, 'p> Tensors<'a, 'p> {
         Ok(tensor)
     }
 
+    /// A table of rows to look up.
+    pub fn table(&mut self, name: &str, columns: usize, rows: usize) -> Result<Table<'p>, LoadError> {
+        Table::new(&self.take(name, columns, rows)?)
+    }
+
     /// A matrix.
     pub fn matrix(&mut self, name: &str, columns: usize, rows: usize) -> Result<Matrix<'p>, LoadError> {
-        let tensor = self.take(name, columns, rows)?;
-        Matrix::new(tensor, self.pool, self.parallel)
+        self.rows(name, columns, rows, 0..rows)
     }
 
     /// The rows `part` of a tensor of `rows` rows, as a matrix of its own.
@@ -51,11 +54,8 @@ impl<'a, 'p> Tensors<'a, 'p> {
         rows: usize,
         part: Range<usize>,
     ) -> Result<Matrix<'p>, LoadError> {
-        let mut tensor = self.take(name, columns, rows)?;
-        let bytes = tensor.row_bytes();
-        tensor.data = tensor.data.get(part.start * bytes..part.end * bytes).unwrap_or_default();
-        tensor.dims[1] = part.len() as u64;
-        Matrix::new(tensor, self.pool, self.parallel)
+        let tensor = self.take(name, columns, rows)?;
+        Matrix::new(&tensor, part, self.pool, self.placing)
     }
 
     /// A vector of finite numbers, stored as F32 and copied to the pool (a GGUF need not align it).

@@ -3,10 +3,9 @@
 use super::architecture::RopeFactors;
 use super::config::Config;
 use super::error::LoadError;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Placing, Table};
 use super::tensors::Tensors;
 use crate::gguf::Gguf;
-use crate::parallel::Parallel;
 use crate::pool::Pool;
 use alloc::format;
 use alloc::vec::Vec;
@@ -50,10 +49,10 @@ const _: () = assert!(size_of::<Layer<'_>>() <= LAYER_BYTES);
 /// Fewest tensors of a block: two norms, queries with keys and values, output, gate with up, and down.
 const LEAST_TENSORS: usize = 6;
 
-/// All tensors; matrices stay in the GGUF, norms are copied to the pool (a GGUF need not align them).
+/// All tensors. Norms are copied to the pool (a GGUF need not align them); where matrices lie, [`Matrix`] says.
 pub struct Weights<'p> {
     /// Token embedding, `[vocabulary x width]`.
-    pub embedding: Matrix<'p>,
+    pub embedding: Table<'p>,
     /// The blocks: where each matrix lies, [`LAYER_BYTES`] at most a block. This table is the one thing of a loaded
     /// model that is on the heap: the pool hands out plain numbers, and these are borrows.
     pub layers: Vec<Layer<'p>>,
@@ -74,17 +73,15 @@ impl<'p> Weights<'p> {
         config: &Config,
         context: usize,
         pool: &mut Pool<'p>,
-        parallel: &dyn Parallel,
+        placing: Placing<'_>,
     ) -> Result<Self, LoadError> {
         let architecture = config.architecture;
-        let mut tensors = Tensors::new(gguf, pool, parallel);
+        let mut tensors = Tensors::new(gguf, pool, placing);
         let (width, vocabulary) = (config.width, config.vocabulary);
-        let embedding = tensors.matrix("token_embd.weight", width, vocabulary)?;
-        let head = if architecture.separate_head && tensors.has("output.weight") {
-            tensors.matrix("output.weight", width, vocabulary)?
-        } else {
-            embedding
-        };
+        let embedding = tensors.table("token_embd.weight", width, vocabulary)?;
+        let separate = architecture.separate_head && tensors.has("output.weight");
+        let head = if separate { "output.weight" } else { "token_embd.weight" };
+        let head = tensors.matrix(head, width, vocabulary)?;
         let head_bias =
             if architecture.head_bias { tensors.optional_vector("output.bias", vocabulary)? } else { &[] };
         let output_norm = tensors.vector("output_norm.weight", width)?;

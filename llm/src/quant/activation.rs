@@ -1,36 +1,55 @@
 //! Activations as integers: the other factor of the integer products.
 //!
 //! A vector is cut into groups of 32, and each group into quarters of 8. A quarter has a whole scale `da` in
-//! `1..=MAX_SCALE`, in units of one float `unit` of the vector, and codes `a = round(x / (da * unit))` in `-127..=127`. As `da` is
+//! `1..=max_scale`, in units of one float `unit` of the vector, and codes `a = round(x / (da * unit))` in `-127..=127`. As `da` is
 //! rounded up and the codes are made with the rounded scale, no error comes from rounding the scale.
 
 use super::GROUP;
+use crate::simd::{self, Variant};
 
-/// Values under one scale. Eight rather than 32 halve the error, and cost next to nothing: `vpmaddwd` applies a
-/// scale to each pair of products anyway.
-const QUARTER: usize = GROUP / 4;
+/// Values under one scale. Eight rather than 32 halve the error.
+pub const QUARTER: usize = GROUP / 4;
 
-/// Largest scale of a quarter: it must fit the `i16` factor of `pmaddwd`.
-pub const MAX_SCALE: i32 = 32767;
 /// Largest code magnitude.
 pub const MAX_ACTIVATION: i32 = 127;
 
+/// The largest scale of a quarter that leaves room in an `i32` for the sum of `weight * da * a` over a group, weights being
+/// whole numbers of at most this magnitude; and it must fit the `i16` factor of `pmaddwd`.
+pub const fn max_scale(magnitude: i32) -> i32 {
+    let limit = i32::MAX / (GROUP as i32 * MAX_ACTIVATION * magnitude);
+    let power = 1 << limit.ilog2();
+    if power > 1 << 14 { 32767 } else { power - 1 }
+}
+
 /// Scales and sums of a group of activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct Factors {
-    /// The scales `da` of the four quarters, the first in the lowest 16 bits.
-    pub scales: u64,
+    /// The scales `da` of the four quarters.
+    pub scales: [i32; 4],
     /// The sums of `da * code` over both halves.
     pub sums: [i32; 2],
+    /// Their sum.
+    pub sum: i32,
+    /// Fills the structure to 32 bytes, so that none lies across two cache lines.
+    padding: i32,
 }
 
 impl Factors {
     /// The scale of quarter 0..=3.
     #[inline(always)]
-    pub fn scale(&self, quarter: u32) -> i64 {
-        ((self.scales >> (16 * quarter)) & 0xFFFF) as i64
+    pub fn scale(&self, quarter: usize) -> i64 {
+        i64::from(self.scales[quarter])
     }
+}
+
+/// Which form of the codes a product reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Bytes, for vector instructions.
+    Codes,
+    /// Packed for the portable kernel (see [`pack`]).
+    Lanes,
 }
 
 /// Quantised activations of some vectors ("tokens") of equal length, borrowed for reading.
@@ -42,12 +61,10 @@ pub struct Activations<'a> {
     pub groups: usize,
     /// Codes, `[token][32 * groups]`.
     pub codes: &'a [i8],
-    /// The codes packed for the portable kernel (see [`pack`]), `[token][8 * groups]`.
+    /// The codes packed for the portable kernel, `[token][8 * groups]`; only in [`Form::Lanes`].
     pub lanes: &'a [u64],
     /// Scales and sums, `[token][groups]`.
     pub factors: &'a [Factors],
-    /// The scales once more, repeated for each pair of codes, `[token][groups]`.
-    pub scale_lanes: &'a [[i16; 16]],
     /// Unit of each vector's scales.
     pub units: &'a [f32],
 }
@@ -57,7 +74,6 @@ pub struct ActivationBuffers<'p> {
     codes: &'p mut [i8],
     lanes: &'p mut [u64],
     factors: &'p mut [Factors],
-    scale_lanes: &'p mut [[i16; 16]],
     units: &'p mut [f32],
 }
 
@@ -74,72 +90,75 @@ impl<'p> ActivationBuffers<'p> {
             codes: pool.take(Activations, groups.saturating_mul(GROUP))?,
             lanes: pool.take(Activations, groups.saturating_mul(8))?,
             factors: pool.take(Activations, groups)?,
-            scale_lanes: pool.take(Activations, groups)?,
             units: pool.take(Activations, tokens)?,
         })
     }
 
-    /// Quantises `x`, vectors of `length` values one after the other. Values past the last whole block of 32
-    /// cannot occur: a quantised matrix has whole blocks.
-    pub fn quantise(&mut self, x: &[f32], length: usize) -> Activations<'_> {
+    /// Quantises `x`, vectors of `length` values one after the other, with scales of at most `max_scale`, in the form that
+    /// `variant` reads. Values past the last whole block of 32 cannot occur: a quantised matrix has whole blocks.
+    pub fn quantise(
+        &mut self,
+        variant: Variant,
+        x: &[f32],
+        length: usize,
+        max_scale: i32,
+    ) -> Activations<'_> {
         let groups = length / GROUP;
         let tokens = x.len().checked_div(length).unwrap_or(0).min(self.units.len());
         let count = tokens * groups;
-        let destinations = self.codes[..count * GROUP]
-            .chunks_exact_mut(groups.max(1) * GROUP)
-            .zip(self.lanes[..count * 8].chunks_exact_mut(groups.max(1) * 8))
-            .zip(self.factors[..count].chunks_exact_mut(groups.max(1)))
-            .zip(self.scale_lanes[..count].chunks_exact_mut(groups.max(1)));
-        for ((x, unit), (((codes, lanes), factors), scale_lanes)) in
-            x.chunks_exact(length.max(1)).zip(self.units.iter_mut()).zip(destinations)
-        {
-            *unit = quantise_vector(x, codes, lanes, factors, scale_lanes);
+        let (codes, lanes) = (&mut self.codes[..count * GROUP], &mut self.lanes[..count * 8]);
+        let factors = &mut self.factors[..count];
+        let each = groups.max(1);
+        let destinations = codes.chunks_exact_mut(each * GROUP).zip(factors.chunks_exact_mut(each));
+        let vectors = x.chunks_exact(length.max(1)).zip(self.units.iter_mut());
+        for ((x, unit), (codes, factors)) in vectors.zip(destinations) {
+            *unit = simd::quantise(variant, x, max_scale, codes, factors);
         }
-        Activations {
-            tokens,
-            groups,
-            codes: &self.codes[..count * GROUP],
-            lanes: &self.lanes[..count * 8],
-            factors: &self.factors[..count],
-            scale_lanes: &self.scale_lanes[..count],
-            units: &self.units[..tokens],
+        if variant.form() == Form::Lanes {
+            for (codes, lanes) in codes.chunks_exact(GROUP).zip(lanes.chunks_exact_mut(8)) {
+                pack(codes, lanes);
+            }
         }
+        Activations { tokens, groups, codes, lanes, factors, units: &self.units[..tokens] }
     }
 }
 
-fn quantise_vector(
-    x: &[f32],
-    codes: &mut [i8],
-    lanes: &mut [u64],
-    factors: &mut [Factors],
-    scale_lanes: &mut [[i16; 16]],
-) -> f32 {
+/// Writes codes and factors of one vector, and returns its unit. The same operations in every variant: this is only
+/// compiled several times, for registers of different widths.
+#[inline(always)]
+pub(crate) fn quantise_vector(x: &[f32], max_scale: i32, codes: &mut [i8], factors: &mut [Factors]) -> f32 {
     let largest = absolute_maximum(x);
     // Not finite or zero: all codes zero; the unit carries NaN on to the logits, where it is reported.
     let usable = largest > f32::MIN_POSITIVE && largest < f32::MAX;
-    let unit = if usable { largest / (MAX_ACTIVATION * MAX_SCALE) as f32 } else { largest * 0.0 };
-    let to_steps = if usable { MAX_SCALE as f32 / largest } else { 0.0 };
-    let groups = x.chunks_exact(GROUP).zip(codes.chunks_exact_mut(GROUP)).zip(lanes.chunks_exact_mut(8));
-    for (((x, codes), lanes), (factors, scale_lanes)) in groups.zip(factors.iter_mut().zip(scale_lanes)) {
-        *factors = Factors { scales: 0, sums: [0; 2] };
-        let quarters = x.chunks_exact(QUARTER).zip(codes.chunks_exact_mut(QUARTER));
-        for (quarter, (x, codes)) in quarters.enumerate() {
+    let unit = if usable { largest / (MAX_ACTIVATION * max_scale) as f32 } else { largest * 0.0 };
+    let to_steps = if usable { max_scale as f32 / largest } else { 0.0 };
+    let groups = x.as_chunks::<GROUP>().0.iter().zip(codes.as_chunks_mut::<GROUP>().0);
+    for ((x, codes), factors) in groups.zip(factors) {
+        let (mut scales, mut inverses, mut sums) = ([0i32; 4], [0.0f32; 4], [0i32; 4]);
+        let quarters = x.as_chunks::<QUARTER>().0;
+        for (scale, x) in scales.iter_mut().zip(quarters) {
             // Rounds up: `as` truncates, and turns what is not a number to 0.
-            let scale = ((absolute_maximum(x) * to_steps) as i32).saturating_add(1).min(MAX_SCALE);
-            let inverse = if usable { 1.0 / (scale as f32 * unit) } else { 0.0 };
-            for (code, x) in codes.iter_mut().zip(x) {
-                *code = round(x * inverse);
-            }
-            factors.scales |= (scale as u64) << (16 * quarter);
-            factors.sums[quarter / 2] += scale * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
-            scale_lanes[quarter * 4..(quarter + 1) * 4].fill(scale as i16);
+            *scale = ((absolute_maximum(x) * to_steps) as i32).saturating_add(1).min(max_scale);
         }
-        pack(codes, lanes);
+        if usable {
+            for (inverse, &scale) in inverses.iter_mut().zip(&scales) {
+                *inverse = 1.0 / (scale as f32 * unit);
+            }
+        }
+        let outputs = quarters.iter().zip(codes.as_chunks_mut::<QUARTER>().0);
+        for (((x, codes), &inverse), sum) in outputs.zip(&inverses).zip(&mut sums) {
+            let whole = x.map(|x| round(x * inverse));
+            *sum = whole.iter().sum();
+            *codes = whole.map(|code| code as i8);
+        }
+        let [a, b, c, d] = core::array::from_fn(|quarter| sums[quarter] * scales[quarter]);
+        *factors = Factors { scales, sums: [a + b, c + d], sum: a + b + c + d, padding: 0 };
     }
     unit
 }
 
 /// The largest magnitude; NaN counts as infinite.
+#[inline(always)]
 fn absolute_maximum(x: &[f32]) -> f32 {
     // Magnitudes of floats order as their bits do, and NaN lies above infinity.
     let bits = x.iter().fold(0u32, |max, v| max.max(v.to_bits() & 0x7FFF_FFFF));
@@ -148,11 +167,11 @@ fn absolute_maximum(x: &[f32]) -> f32 {
 
 /// Nearest whole number (ties to even) of a value of magnitude below 2^22, limited to the codes.
 #[inline(always)]
-fn round(x: f32) -> i8 {
+fn round(x: f32) -> i32 {
     // Adding 1.5 * 2^23 leaves the rounded value in the low bits of the float.
     const MAGIC: f32 = 12_582_912.0;
     let whole = (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
-    whole.clamp(-MAX_ACTIVATION, MAX_ACTIVATION) as i8
+    whole.clamp(-MAX_ACTIVATION, MAX_ACTIVATION)
 }
 
 /// Packs 32 codes for the portable kernel: eight words, each four signed 16-bit lanes *added* into one number

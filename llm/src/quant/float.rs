@@ -45,6 +45,11 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     half::f16::from_bits(bits).to_f32_const()
 }
 
+/// Single to half precision, rounded to nearest; exact for what came from a half.
+pub fn f32_to_f16(value: f32) -> u16 {
+    half::f16::from_f32_const(value).to_bits()
+}
+
 /// Writes the values of a float tensor to `out`.
 pub fn dequantise<T: Float>(bytes: &[u8], out: &mut [f32]) {
     for (bytes, out) in bytes.chunks_exact(T::BYTES).zip(out.iter_mut()) {

@@ -84,6 +84,7 @@ impl Format for Mxfp4 {
     const HALVES: bool = false;
     const HAS_MIN: bool = false;
     const MAX_MULTIPLIER: u32 = 1;
+    const HALF_FLOATS: bool = false;
 
     #[inline(always)]
     fn codes(block: &[u8], _group: usize) -> [u64; 4] {

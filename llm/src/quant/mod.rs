@@ -19,6 +19,7 @@
 pub mod activation;
 pub mod float;
 mod iq4;
+pub mod panel;
 mod q2_k;
 mod q3_k;
 mod q4;
@@ -78,6 +79,8 @@ pub trait Format {
     const HAS_MIN: bool;
     /// Largest magnitude of `dx` and `mx`.
     const MAX_MULTIPLIER: u32;
+    /// `d` and `m` are half floats.
+    const HALF_FLOATS: bool = true;
 
     /// The 32 codes of group `group` of a block, element `i` in byte `i` (little-endian words).
     /// `block` is [`BYTES`](Self::BYTES) long; a shorter one yields zeros.
@@ -86,6 +89,14 @@ pub trait Format {
     /// The scales of group `group` of a block.
     fn scales(block: &[u8], group: usize) -> GroupScales;
 
+    /// Largest magnitude of a code less the offset.
+    const MAX_MAGNITUDE: i32 = if Self::OFFSET > Self::MAX_CODE as i32 - Self::OFFSET {
+        Self::OFFSET
+    } else {
+        Self::MAX_CODE as i32 - Self::OFFSET
+    };
+    /// Largest scale of the activations that it is multiplied with.
+    const MAX_SCALE: i32 = activation::max_scale(Self::MAX_MAGNITUDE);
     /// Groups in a block.
     const GROUPS: usize = Self::ELEMENTS / GROUP;
     /// Entries of a group in the scale table: `[D]`, `[D, M]`, `[D, D']` or `[D, D', M, M']`.

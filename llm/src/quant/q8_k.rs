@@ -16,6 +16,7 @@ impl Format for Q8K {
     const HALVES: bool = false;
     const HAS_MIN: bool = false;
     const MAX_MULTIPLIER: u32 = 1;
+    const HALF_FLOATS: bool = false;
 
     #[inline(always)]
     fn codes(block: &[u8], group: usize) -> [u64; 4] {

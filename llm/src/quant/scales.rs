@@ -1,6 +1,6 @@
 //! Scales of a quantised tensor as whole numbers: the table that stands beside its codes.
 
-use super::activation::{MAX_ACTIVATION, MAX_SCALE};
+use super::activation::MAX_ACTIVATION;
 use super::{Format, GROUP};
 use crate::parallel::{Parallel, for_items};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -12,44 +12,41 @@ pub struct NotFinite;
 const EXPONENT: u32 = 0x7F80_0000;
 const MAGNITUDE: u32 = 0x7FFF_FFFF;
 
-/// A float times a whole number of magnitude up to 128, in units of `2^-shift`; exact where the bits reach that far, else
-/// rounded to nearest. The result must fit 40 bits.
+/// A float in units of `2^-shift`; exact where the bits reach that far, else rounded to nearest, ties to even, as
+/// `cvtps2dq` rounds. The result must fit 40 bits.
 #[inline(always)]
-fn fixed(value: f32, multiplier: i32, shift: i32) -> i64 {
+pub fn whole(value: f32, shift: i32) -> i64 {
     let bits = value.to_bits();
     let exponent = (bits >> 23 & 255) as i32;
     // value = mantissa * 2^(max(exponent, 1) - 150); subnormals have no hidden bit.
     let mantissa = i64::from(bits & 0x7F_FFFF) | i64::from(exponent != 0) << 23;
-    let product = mantissa * i64::from(multiplier);
     let left = exponent.max(1) - 150 + shift;
-    let value = match left {
-        0..=40 => product << left,
-        -40..0 => (product + (1 << (-left - 1))) >> -left,
+    let magnitude = match left {
+        0..=40 => mantissa << left,
+        -40..0 => {
+            let down = -left;
+            let below_half = (1 << (down - 1)) - 1;
+            (mantissa + below_half + (mantissa >> down & 1)) >> down
+        }
         _ => 0,
     };
-    if bits >> 31 == 1 { -value } else { value }
+    if bits >> 31 == 1 { -magnitude } else { magnitude }
 }
 
 /// Bits that a table entry of this format may have, sign not counted, so that the 64-bit sum over
 /// `groups` groups cannot overflow.
 const fn entry_bits<F: Format>(groups: usize) -> u32 {
-    // |da * sum code*a| <= MAX_SCALE * 32 * MAX_ACTIVATION * MAX_CODE. The offset term is smaller, the M
+    // |da * sum code*a| <= F::MAX_SCALE * 32 * MAX_ACTIVATION * MAX_CODE. The offset term is smaller, the M
     // term is smaller, their sum at most doubles it twice.
-    let term = MAX_SCALE as u64 * GROUP as u64 * MAX_ACTIVATION as u64 * F::MAX_CODE as u64;
+    let term = F::MAX_SCALE as u64 * GROUP as u64 * MAX_ACTIVATION as u64 * F::MAX_CODE as u64;
     let used = (u64::BITS - term.leading_zeros()) + (usize::BITS - groups.leading_zeros()) + 2;
     let left = 63u32.saturating_sub(used);
     if left > 30 { 30 } else { left }
 }
 
-/// Fills the scale table of a tensor with rows of `groups` groups; returns the unit of the entries,
-/// `2^-s`. `table` has `F::ENTRIES` entries for each group of the tensor.
-pub fn build<F: Format>(
-    data: &[u8],
-    groups: usize,
-    table: &mut [i32],
-    parallel: &dyn Parallel,
-) -> Result<f32, NotFinite> {
-    // The largest magnitude decides the unit. Magnitudes of floats order as their bits do.
+/// The `s` of the unit `2^-s` for the scales of a tensor with rows of `groups` groups.
+pub fn shift<F: Format>(data: &[u8], groups: usize, parallel: &dyn Parallel) -> Result<i32, NotFinite> {
+    // The largest magnitude decides. Magnitudes of floats order as their bits do.
     let blocks = data.len() / F::BYTES;
     let largest = AtomicU32::new(0);
     parallel.run(&|part, parts| {
@@ -69,7 +66,12 @@ pub fn build<F: Format>(
     // float.
     let exponent = ((largest >> 23) as i32).max(1);
     let multiplier_bits = (u32::BITS - (F::MAX_MULTIPLIER - 1).leading_zeros()) as i32;
-    let shift = (entry_bits::<F>(groups) as i32 - (exponent - 126) - multiplier_bits).min(126);
+    Ok((entry_bits::<F>(groups) as i32 - (exponent - 126) - multiplier_bits).min(126))
+}
+
+/// Fills the scale table of a tensor, in units of `2^-shift`. `table` has `F::ENTRIES` entries for each group of
+/// the tensor.
+pub fn build<F: Format>(data: &[u8], shift: i32, table: &mut [i32], parallel: &dyn Parallel) {
     for_items(parallel, table, F::ENTRIES * F::GROUPS, &|first, table| {
         let bytes = data.get(first * F::BYTES..).unwrap_or_default();
         for (block, entries) in
@@ -77,22 +79,22 @@ pub fn build<F: Format>(
         {
             for (group, entry) in entries.chunks_exact_mut(F::ENTRIES).enumerate() {
                 let scales = F::scales(block, group);
-                let [d, d_below] = scales.dx.map(|multiplier| fixed(scales.d, multiplier, shift));
-                let [m, m_below] = scales.mx.map(|multiplier| fixed(scales.m, multiplier, shift));
-                let fixed_entries =
-                    if F::HALVES { [d, d_below, m, m_below] } else { [d, m, d_below, m_below] };
-                for (slot, value) in entry.iter_mut().zip(fixed_entries) {
+                let [d, m] = [scales.d, scales.m].map(|value| whole(value, shift));
+                let [d, d_below] = scales.dx.map(|multiplier| d * i64::from(multiplier));
+                let [m, m_below] = scales.mx.map(|multiplier| m * i64::from(multiplier));
+                let entries = if F::HALVES { [d, d_below, m, m_below] } else { [d, m, d_below, m_below] };
+                for (slot, value) in entry.iter_mut().zip(entries) {
                     // Fits: entry_bits is at most 30.
                     *slot = value as i32;
                 }
             }
         }
     });
-    Ok(power_of_two(-shift))
 }
 
-/// `2^exponent` as f32; infinite above its range, which shows in the logits, and never below it (see the limit of `shift`).
-fn power_of_two(exponent: i32) -> f32 {
+/// `2^exponent` as f32; infinite above its range, which shows in the logits, and never below it (see the limit of
+/// [`shift`]).
+pub fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127).clamp(1, 255) as u32) << 23)
 }
 
@@ -102,20 +104,18 @@ mod tests {
     use crate::quant::float::f16_to_f32;
 
     #[test]
-    fn fixed_is_exact_where_the_bits_reach() {
+    fn whole_is_exact_where_the_bits_reach_and_else_the_nearest() {
         for bits in 0..=u16::MAX {
             let value = f16_to_f32(bits);
             if !value.is_finite() {
                 continue;
             }
             // 24 fractional bits hold every half float.
-            assert_eq!(fixed(value, 1, 24) as f64 / f64::from(1 << 24), f64::from(value), "{bits:#x}");
-            assert_eq!(fixed(value, -63, 24), -63 * fixed(value, 1, 24));
-            let rounded = fixed(value, 1, 10) as f64 / 1024.0;
-            assert!((rounded - f64::from(value)).abs() <= 0.5 / 1024.0, "{bits:#x}");
+            assert_eq!(whole(value, 24) as f64 / f64::from(1 << 24), f64::from(value), "{bits:#x}");
+            assert_eq!(whole(value, 5) as f32, (value * 32.0).round_ties_even(), "{bits:#x}");
         }
-        assert_eq!(fixed(1.0 + f32::EPSILON, 1, 23), (1 << 23) + 1);
-        assert_eq!(fixed(f32::from_bits(3), -2, 149), -6);
-        assert_eq!(fixed(f32::MIN_POSITIVE, 1, 30), 0);
+        assert_eq!(whole(1.0 + f32::EPSILON, 23), (1 << 23) + 1);
+        assert_eq!(whole(f32::from_bits(3), 149), 3);
+        assert_eq!(whole(f32::MIN_POSITIVE, 30), 0);
     }
 }

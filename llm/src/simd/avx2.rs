@@ -2,11 +2,12 @@
 //! `vpmuldq` the weight's, and everything is added up in four 64-bit lanes.
 //!
 //! No step can overflow or saturate: pairs of products are at most `2 * 63 * 127` (codes up to 63) or
-//! `2 * 128 * 127` (eight-bit codes, signed), both below 2^15; times a scale of at most 32767, in pairs, below 2^31.
+//! `2 * 128 * 127` (eight-bit codes, signed), both below 2^15; times a scale (see `max_scale`), in pairs, below 2^31.
 
 use super::{QuantRows, finish, float_rows, group_sum};
-use crate::quant::activation::{Activations, Factors};
+use crate::quant::activation::{Activations, Factors, quantise_vector};
 use crate::quant::float::Float;
+use crate::quant::panel::ROWS;
 use crate::quant::{Format, Kind, SIGN_BITS};
 use core::arch::x86_64::*;
 
@@ -22,7 +23,9 @@ pub fn multiply<F: Format>(rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f
         return;
     }
     let tables = rows.data.chunks_exact(row_bytes).zip(rows.scales.chunks_exact(row_entries));
-    for ((data, scales), out) in tables.zip(out.chunks_exact_mut(x.tokens)) {
+    for (row, (data, scales)) in tables.enumerate() {
+        // Where this row's products lie: one in each 16 values of its panel.
+        let Some(out) = out.get_mut(row / ROWS * ROWS * x.tokens + row % ROWS..) else { return };
         let mut token = 0;
         while token + TILE <= x.tokens {
             tile::<F, TILE>(data, scales, x, token, rows.unit, out);
@@ -48,12 +51,10 @@ fn tile<F: Format, const N: usize>(
 ) {
     let groups = x.groups;
     let mut codes: [&[[i8; 32]]; N] = [&[]; N];
-    let mut scale_lanes: [&[[i16; 16]]; N] = [&[]; N];
     let mut factors: [&[Factors]; N] = [&[]; N];
     for n in 0..N {
         let here = (token + n) * groups..(token + n + 1) * groups;
         codes[n] = &x.codes.as_chunks::<32>().0[here.clone()];
-        scale_lanes[n] = &x.scale_lanes[here.clone()];
         factors[n] = &x.factors[here];
     }
     let mut lanes = [_mm256_setzero_si256(); N];
@@ -73,7 +74,7 @@ fn tile<F: Format, const N: usize>(
                 let a: __m256i = bytemuck::cast(codes[n][g]);
                 let a = if signed { _mm256_sign_epi8(a, w) } else { a };
                 let pairs = _mm256_maddubs_epi16(magnitude, a);
-                let quads = _mm256_madd_epi16(pairs, bytemuck::cast(scale_lanes[n][g]));
+                let quads = _mm256_madd_epi16(pairs, scale_lanes(factors[n][g].scales));
                 let even = _mm256_mul_epi32(quads, d);
                 let odd = _mm256_mul_epi32(_mm256_srli_epi64(quads, 32), d);
                 lanes[n] = _mm256_add_epi64(lanes[n], _mm256_add_epi64(even, odd));
@@ -87,8 +88,26 @@ fn tile<F: Format, const N: usize>(
     }
     for n in 0..N {
         let [a, b, c, d]: [i64; 4] = bytemuck::cast(lanes[n]);
-        out[token + n] = finish(totals[n] + a + b + c + d, unit * x.units[token + n]);
+        out[(token + n) * ROWS] = finish(totals[n] + a + b + c + d, unit * x.units[token + n]);
     }
+}
+
+/// Each quarter's scale for its four pairs of products.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn scale_lanes(scales: [i32; 4]) -> __m256i {
+    // Scales are below 2^15: the lower halves of the four, each four times.
+    const PICK: [u8; 32] = [
+        0, 1, 0, 1, 0, 1, 0, 1, 4, 5, 4, 5, 4, 5, 4, 5, 8, 9, 8, 9, 8, 9, 8, 9, 12, 13, 12, 13, 12, 13, 12,
+        13,
+    ];
+    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytemuck::cast(scales)), bytemuck::cast(PICK))
+}
+
+/// See [`super::quantise`]; the same code, compiled for wider registers.
+#[target_feature(enable = "avx2")]
+pub fn quantise(x: &[f32], max_scale: i32, codes: &mut [i8], factors: &mut [Factors]) -> f32 {
+    quantise_vector(x, max_scale, codes, factors)
 }
 
 /// Eight-bit codes, all of which have an offset of 128, are multiplied as signed numbers.

@@ -3,7 +3,9 @@
 
 use super::Variant;
 use crate::clock::Clock;
-use crate::model::matrix::{Input, Matrix};
+use crate::gguf::Tensor;
+use crate::model::matrix::{Input, Matrix, Placing, packed_bytes};
+use crate::parallel::SingleThread;
 use crate::pool::Pool;
 use crate::quant::activation::ActivationBuffers;
 use alloc::vec;
@@ -30,45 +32,60 @@ pub struct Choice {
     pub timings: [Option<Timing>; Variant::ALL.len()],
 }
 
-const ROWS: usize = 64;
-const VECTORS: usize = 4;
+/// Rows that are multiplied: few enough to be timed in a moment, too many for the innermost cache.
+const ROWS: usize = 256;
+const VECTORS: usize = 16;
 const REPEATS: usize = 5;
 
-/// Times all usable variants on the first rows of `matrix`. A `forced` variant is taken if it is usable.
-pub fn choose(forced: Option<Variant>, matrix: Option<&Matrix<'_>>, clock: &dyn Clock) -> Choice {
-    let timings = Variant::ALL.map(|variant| {
-        let matrix = matrix.filter(|_| variant.is_usable())?;
-        let [decode_ps, prefill_ps] = [1, VECTORS].map(|vectors| time(variant, matrix, vectors, clock));
-        Some(Timing { variant, decode_ps, prefill_ps })
-    });
-    let fastest = |cost: fn(&Timing) -> u64| {
-        let best = timings.iter().flatten().min_by_key(|timing| cost(timing));
-        forced.filter(|variant| variant.is_usable()).or(best.map(|timing| timing.variant))
-    };
-    Choice {
-        decode: fastest(|timing| timing.decode_ps).unwrap_or(Variant::Portable),
-        prefill: fastest(|timing| timing.prefill_ps).unwrap_or(Variant::Portable),
-        timings,
+impl Choice {
+    /// Whether the chosen variants multiply panels.
+    pub fn wants_panels(&self) -> bool {
+        self.decode.wants_panels()
     }
 }
 
-/// The shortest of some runs, in picoseconds for each multiply-add.
-fn time(variant: Variant, matrix: &Matrix<'_>, vectors: usize, clock: &dyn Clock) -> u64 {
-    let rows = matrix.part(0, ROWS);
-    let columns = rows.columns();
-    // A wave with some spread; the values do not matter, only that they are no special case.
-    let x: vec::Vec<f32> = (0..columns * vectors).map(|i| (i % 37) as f32 / 18.0 - 1.0).collect();
-    let mut memory = vec![0u8; 8 * columns * vectors + 4096];
-    let Ok(mut buffers) = ActivationBuffers::new(&mut Pool::new(&mut memory), vectors, columns) else {
-        return u64::MAX;
+/// Times all usable variants on the first rows of `tensor`. A `forced` variant is taken if it is usable. Both chosen
+/// variants multiply panels, or none does: a model is laid out once.
+pub fn choose(forced: Option<Variant>, tensor: Option<&Tensor<'_>>, clock: &dyn Clock) -> Choice {
+    let timings = Variant::ALL.map(|variant| {
+        let tensor = tensor.filter(|_| variant.is_usable())?;
+        let [decode_ps, prefill_ps] = time(variant, tensor, clock)?;
+        Some(Timing { variant, decode_ps, prefill_ps })
+    });
+    let fastest = |cost: fn(&Timing) -> u64, panels: Option<bool>| {
+        let known = timings.iter().flatten();
+        let suited =
+            known.filter(|timing| panels.is_none_or(|panels| panels == timing.variant.wants_panels()));
+        let best = suited.min_by_key(|timing| cost(timing)).map(|timing| timing.variant);
+        forced.filter(|variant| variant.is_usable()).or(best).unwrap_or(Variant::Portable)
     };
-    let input = Input::new(&x, &[matrix], &mut buffers);
-    let mut out = vec![0.0f32; rows.rows() * vectors];
-    let mut best = u64::MAX;
-    for _ in 0..REPEATS {
-        let started = clock.now_ns();
-        rows.multiply(variant, input, &mut out);
-        best = best.min(clock.now_ns().saturating_sub(started));
-    }
-    best.saturating_mul(1000) / (columns * rows.rows() * vectors).max(1) as u64
+    let decode = fastest(|timing| timing.decode_ps, None);
+    let prefill = fastest(|timing| timing.prefill_ps, Some(decode.wants_panels()));
+    Choice { decode, prefill, timings }
+}
+
+/// The shortest of some runs with one vector and with several, in picoseconds for each multiply-add.
+fn time(variant: Variant, tensor: &Tensor<'_>, clock: &dyn Clock) -> Option<[u64; 2]> {
+    let rows = ROWS.min(usize::try_from(tensor.dims[1]).ok()?);
+    let columns = usize::try_from(tensor.dims[0]).ok()?;
+    let placing = Placing { panels: variant.wants_panels(), parallel: &SingleThread };
+    let room = packed_bytes(tensor.kind, columns, rows).max(8 * columns * rows);
+    let mut memory = vec![0u8; room + 8 * columns * VECTORS + 8192];
+    let mut pool = Pool::new(&mut memory);
+    let matrix = Matrix::new(tensor, 0..rows, &mut pool, placing).ok()?;
+    let mut buffers = ActivationBuffers::new(&mut pool, VECTORS, columns).ok()?;
+    // A wave with some spread; the values do not matter, only that they are no special case.
+    let x: vec::Vec<f32> = (0..columns * VECTORS).map(|i| (i % 37) as f32 / 18.0 - 1.0).collect();
+    let mut out = vec![0.0f32; rows.next_multiple_of(16) * VECTORS];
+    Some([1, VECTORS].map(|vectors| {
+        let input = Input::new(variant, &x[..columns * vectors], &[&matrix], &mut buffers);
+        let out = &mut out[..rows.next_multiple_of(16) * vectors];
+        let mut best = u64::MAX;
+        for _ in 0..REPEATS {
+            let started = clock.now_ns();
+            matrix.multiply(variant, input, out);
+            best = best.min(clock.now_ns().saturating_sub(started));
+        }
+        best.saturating_mul(1000) / (columns * rows * vectors).max(1) as u64
+    }))
 }

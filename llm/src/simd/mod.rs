@@ -1,23 +1,38 @@
-//! Products of weight rows and activation vectors, in three variants with identical results.
+//! Products of weights and activation vectors, in several variants with identical results.
 //!
 //! * `Portable`: four multiply-adds in one 64-bit multiplication (see `portable.rs`). Safe Rust; the fastest where
 //!   vector instructions are emulated one by one, as in QEMU without KVM.
-//! * `Sse2`, `Avx2`: `pmaddwd` and `pmaddubsw`. The fastest on real CPUs.
+//! * `Sse2`: `pmaddwd`.
+//! * `Avx2`, `AvxVnni`, `Avx512Vnni`: on [panels](crate::quant::panel), 16 rows side by side. The fastest on real CPUs.
+//!   Matrices of formats without panels, or for whose panels there is no memory, they multiply row by row (`avx2.rs`).
 //!
 //! Which one runs is decided by timing the usable ones on real rows at load, not by CPUID alone. Results
 //! are equal to the last bit because all of them compute the same exact integer (see [`crate::quant`]).
+//!
+//! Products come out as `[panel][token][16]`: row `r` of token `t` of `n` is at `(r / 16 * n + t) * 16 + r % 16`. With one
+//! token that is simply `[row]`.
 #![allow(unsafe_code)]
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_panels;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 pub mod choose;
+mod cpu;
+mod panel_kernel;
 mod portable;
+mod portable_panels;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
 
-use crate::quant::activation::Activations;
+use crate::quant::activation::{Activations, Factors, Form, quantise_vector};
 use crate::quant::float::{self, Float};
+use crate::quant::panel::{Panels, ROWS};
 use crate::quant::{Format, Kind, with_format};
 use core::fmt;
 
@@ -28,21 +43,44 @@ pub enum Variant {
     Portable,
     /// 128-bit vectors, on every x86_64 CPU.
     Sse2,
-    /// 256-bit vectors; needs the CPU's and the operating system's consent.
+    /// 256-bit vectors; needs the CPU's and the operating system's consent, as the following do.
     Avx2,
+    /// 256-bit vectors and `vpdpbusd`.
+    AvxVnni,
+    /// 512-bit vectors and `vpdpbusd`.
+    Avx512Vnni,
 }
 
 impl Variant {
     /// All variants.
-    pub const ALL: [Variant; 3] = [Variant::Portable, Variant::Sse2, Variant::Avx2];
+    pub const ALL: [Variant; 5] =
+        [Variant::Portable, Variant::Sse2, Variant::Avx2, Variant::AvxVnni, Variant::Avx512Vnni];
 
     /// Whether this machine, as it is set up now, can run the variant.
     pub fn is_usable(self) -> bool {
         match self {
             Variant::Portable => true,
             Variant::Sse2 => cfg!(target_arch = "x86_64"),
-            Variant::Avx2 => avx2_is_usable(),
+            Variant::Avx2 => cpu::has(cpu::AVX2),
+            Variant::AvxVnni => cpu::has(cpu::AVX_VNNI),
+            Variant::Avx512Vnni => cpu::has(cpu::AVX512_VNNI),
         }
+    }
+
+    /// Whether it multiplies panels rather than rows as the file has them.
+    pub fn wants_panels(self) -> bool {
+        !matches!(self, Variant::Portable | Variant::Sse2)
+    }
+
+    /// The form of activations that it reads.
+    pub fn form(self) -> Form {
+        if self == Variant::Portable { Form::Lanes } else { Form::Codes }
+    }
+
+    /// Whether code compiled for AVX2 serves it, and may run.
+    #[inline(always)]
+    fn runs_avx2(self) -> bool {
+        self.wants_panels() && cpu::has(cpu::AVX2)
     }
 }
 
@@ -52,35 +90,10 @@ impl fmt::Display for Variant {
             Variant::Portable => "portable",
             Variant::Sse2 => "SSE2",
             Variant::Avx2 => "AVX2",
+            Variant::AvxVnni => "AVX-VNNI",
+            Variant::Avx512Vnni => "AVX-512-VNNI",
         })
     }
-}
-
-/// CPUID says AVX2 exists, and the operating system (XCR0) saves and restores the 256-bit registers.
-#[cfg(target_arch = "x86_64")]
-fn avx2_is_usable() -> bool {
-    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
-    const OSXSAVE_AND_AVX: u32 = 1 << 27 | 1 << 28;
-    const AVX2: u32 = 1 << 5;
-    const SSE_AND_AVX_STATE: u64 = 1 << 1 | 1 << 2;
-
-    #[target_feature(enable = "xsave")]
-    fn xcr0() -> u64 {
-        // SAFETY: XGETBV with index 0 is defined wherever CPUID reports OSXSAVE, which the caller checked.
-        unsafe { _xgetbv(0) }
-    }
-
-    if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE_AND_AVX != OSXSAVE_AND_AVX {
-        return false;
-    }
-    // SAFETY: OSXSAVE is set, so XGETBV is enabled.
-    let state = unsafe { xcr0() };
-    state & SSE_AND_AVX_STATE == SSE_AND_AVX_STATE && __cpuid_count(7, 0).ebx & AVX2 != 0
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn avx2_is_usable() -> bool {
-    false
 }
 
 /// Consecutive rows of a quantised matrix.
@@ -96,51 +109,44 @@ pub struct QuantRows<'a> {
     pub unit: f32,
 }
 
-/// `out[row][token] = row . vector`, rows and vectors being equally long; `out` is a whole number of rows.
+/// The products of rows and vectors, equally long; `out` has room for whole panels.
 ///
 /// `variant` must be usable; one that is not is replaced by the portable one.
 pub fn multiply(variant: Variant, rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f32]) {
-    with_format!(rows.kind, F => multiply_format::<F>(variant, rows, x, out));
-}
-
-fn multiply_format<F: Format>(variant: Variant, rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f32]) {
-    match variant {
+    with_format!(rows.kind, F => match variant {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
-        Variant::Avx2 if usable::avx2() => unsafe { avx2::multiply::<F>(rows, x, out) },
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now.
+        _ if variant.runs_avx2() => unsafe { avx2::multiply::<F>(rows, x, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: SSE2 is part of x86_64.
         Variant::Sse2 => unsafe { sse2::multiply::<F>(rows, x, out) },
         _ => portable::multiply::<F>(rows, x, out),
-    }
+    });
 }
 
-/// Remembers the answer of [`avx2_is_usable`]: CPUID is slow under virtualisation (an exit each).
-mod usable {
-    use core::sync::atomic::{AtomicU8, Ordering};
-
-    static AVX2: AtomicU8 = AtomicU8::new(0);
-
-    /// Whether AVX2 may be used.
-    #[inline(always)]
-    pub fn avx2() -> bool {
-        match AVX2.load(Ordering::Relaxed) {
-            0 => {
-                let usable = super::avx2_is_usable();
-                AVX2.store(1 + u8::from(usable), Ordering::Relaxed);
-                usable
-            }
-            known => known == 2,
-        }
-    }
+/// As [`multiply`], for rows in panels.
+pub fn multiply_panels(variant: Variant, panels: Panels<'_>, x: Activations<'_>, out: &mut [f32]) {
+    with_format!(panels.kind, F => match variant {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX-512 VNNI just now.
+        Variant::Avx512Vnni if variant.is_usable() => unsafe { avx512_vnni::multiply::<F>(panels, x, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX-VNNI just now.
+        Variant::AvxVnni if variant.is_usable() => unsafe { avx_vnni::multiply::<F>(panels, x, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now.
+        Variant::Avx2 if variant.is_usable() => unsafe { avx2_panels::multiply::<F>(panels, x, out) },
+        _ => portable_panels::multiply::<F>(panels, x, out),
+    });
 }
 
-/// `out[row][token] = row . vector` for float rows of `length` elements, in f32 with a fixed order of additions.
+/// The products of float rows of `length` elements and vectors, in f32 with a fixed order of additions; `out` as in
+/// [`multiply`].
 pub fn multiply_float<T: Float>(variant: Variant, data: &[u8], x: &[f32], length: usize, out: &mut [f32]) {
     match variant {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
-        Variant::Avx2 if usable::avx2() => unsafe { avx2::multiply_float::<T>(data, x, length, out) },
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now.
+        _ if variant.runs_avx2() => unsafe { avx2::multiply_float::<T>(data, x, length, out) },
         _ => float_rows::<T>(data, x, length, out),
     }
 }
@@ -149,10 +155,29 @@ pub fn multiply_float<T: Float>(variant: Variant, data: &[u8], x: &[f32], length
 fn float_rows<T: Float>(data: &[u8], x: &[f32], length: usize, out: &mut [f32]) {
     let length = length.max(1);
     let tokens = (x.len() / length).max(1);
-    for (row, out) in data.chunks_exact(length * T::BYTES).zip(out.chunks_exact_mut(tokens)) {
-        for (x, out) in x.chunks_exact(length).zip(out) {
-            *out = float::dot::<T>(row, x);
+    let panels = data.chunks(ROWS * length * T::BYTES).zip(out.chunks_exact_mut(ROWS * tokens));
+    for (rows, out) in panels {
+        for (row, data) in rows.chunks_exact(length * T::BYTES).enumerate() {
+            for (x, out) in x.chunks_exact(length).zip(out.chunks_exact_mut(ROWS)) {
+                out[row] = float::dot::<T>(data, x);
+            }
         }
+    }
+}
+
+/// Writes codes and factors of one vector, and returns its unit (see [`crate::quant::activation`]).
+pub fn quantise(
+    variant: Variant,
+    x: &[f32],
+    max_scale: i32,
+    codes: &mut [i8],
+    factors: &mut [Factors],
+) -> f32 {
+    match variant {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now.
+        _ if variant.runs_avx2() => unsafe { avx2::quantise(x, max_scale, codes, factors) },
+        _ => quantise_vector(x, max_scale, codes, factors),
     }
 }
 
@@ -183,8 +208,8 @@ fn group_sum<F: Format>(entry: &[i32], low: i64, high: i64, sums: [i32; 2]) -> i
 pub fn dot_i16(variant: Variant, query: &[i16], keys: &[i16], out: &mut [i32]) {
     match variant {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
-        Variant::Avx2 if usable::avx2() => unsafe { avx2::dot_i16(query, keys, out) },
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now.
+        _ if variant.runs_avx2() => unsafe { avx2::dot_i16(query, keys, out) },
         _ => attention::dot_i16(query, keys, out),
     }
 }
@@ -194,8 +219,8 @@ pub fn dot_i16(variant: Variant, query: &[i16], keys: &[i16], out: &mut [i32]) {
 pub fn weighted_sum_i16(variant: Variant, weights: &[i16], values: &[i16], out: &mut [i32]) {
     match variant {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the CPU and the operating system were asked for AVX2 just now (`usable`).
-        Variant::Avx2 if usable::avx2() => unsafe { avx2::weighted_sum_i16(weights, values, out) },
+        // SAFETY: the CPU and the operating system were asked for AVX2 just now.
+        _ if variant.runs_avx2() => unsafe { avx2::weighted_sum_i16(weights, values, out) },
         _ => attention::weighted_sum_i16(weights, values, out),
     }
 }

@@ -10,6 +10,7 @@
 
 use super::{QuantRows, finish, group_sum};
 use crate::quant::activation::{Activations, Factors};
+use crate::quant::panel::ROWS;
 use crate::quant::{Format, LOW_NIBBLES};
 
 const EVEN_BYTES: u64 = 0x00FF_00FF_00FF_00FF;
@@ -55,22 +56,20 @@ pub fn multiply<F: Format>(rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f
         return;
     }
     let pairs = rows.data.chunks(2 * row_bytes).zip(rows.scales.chunks(2 * row_entries));
-    for ((data, scales), out) in pairs.zip(out.chunks_mut(2 * x.tokens)) {
+    for (pair, (data, scales)) in pairs.enumerate() {
         let (data, data_below) = data.split_at(row_bytes.min(data.len()));
         let (scales, scales_below) = scales.split_at(row_entries.min(scales.len()));
-        let (out, out_below) = out.split_at_mut(x.tokens.min(out.len()));
+        // The last of an odd number of rows is paired with itself; its panel has room for the second result.
+        let (data_below, scales_below) =
+            if data_below.is_empty() { (data, scales) } else { (data_below, scales_below) };
+        let row = 2 * pair;
+        let Some(out) = out.get_mut(row / ROWS * ROWS * x.tokens + row % ROWS..) else { return };
         let vectors = x.lanes.chunks_exact(x.groups * 8).zip(x.factors.chunks_exact(x.groups)).zip(x.units);
-        for (token, ((lanes, factors), unit)) in vectors.enumerate() {
+        for (((lanes, factors), unit), out) in vectors.zip(out.chunks_mut(ROWS)) {
             let unit = rows.unit * unit;
-            let sums = if out_below.is_empty() {
-                // The last of an odd number of rows, paired with itself.
-                two_rows::<F>([data, data], [scales, scales], lanes, factors)
-            } else {
-                two_rows::<F>([data, data_below], [scales, scales_below], lanes, factors)
-            };
-            out[token] = finish(sums[0], unit);
-            if let Some(out) = out_below.get_mut(token) {
-                *out = finish(sums[1], unit);
+            let sums = two_rows::<F>([data, data_below], [scales, scales_below], lanes, factors);
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = finish(sum, unit);
             }
         }
     }
@@ -97,7 +96,7 @@ fn two_rows<F: Format>(
             let codes = [F::codes(upper_block, group), F::codes(lower_block, group)];
             let mut halves = [[0i64; 2]; 2];
             for quarter in 0..4 {
-                let (even, odd, scale) = (a[2 * quarter], a[2 * quarter + 1], factors.scale(quarter as u32));
+                let (even, odd, scale) = (a[2 * quarter], a[2 * quarter + 1], factors.scale(quarter));
                 for (sums, codes) in halves.iter_mut().zip(&codes) {
                     sums[quarter / 2] += scale * dot8::<F>(codes[quarter], even, odd);
                 }

@@ -3,6 +3,7 @@
 use super::{QuantRows, finish, group_sum};
 use crate::quant::Format;
 use crate::quant::activation::{Activations, Factors};
+use crate::quant::panel::ROWS;
 use core::arch::x86_64::*;
 
 /// `sum code * da * a` over 16 elements, two quarters with scales `first` and `second`.
@@ -31,20 +32,21 @@ pub fn multiply<F: Format>(rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f
         return;
     }
     let tables = rows.data.chunks_exact(row_bytes).zip(rows.scales.chunks_exact(row_entries));
-    for ((data, scales), out) in tables.zip(out.chunks_exact_mut(x.tokens)) {
-        for (token, out) in out.iter_mut().enumerate() {
+    for (row, (data, scales)) in tables.enumerate() {
+        let Some(out) = out.get_mut(row / ROWS * ROWS * x.tokens + row % ROWS..) else { return };
+        for (token, out) in out.iter_mut().step_by(ROWS).take(x.tokens).enumerate() {
             let groups = token * x.groups..(token + 1) * x.groups;
             let codes = x.codes.get(groups.start * 32..groups.end * 32).unwrap_or_default();
             let factors = x.factors.get(groups).unwrap_or_default();
             let unit = x.units.get(token).copied().unwrap_or(0.0);
-            *out = finish(row::<F>(data, scales, codes, factors), rows.unit * unit);
+            *out = finish(row_sum::<F>(data, scales, codes, factors), rows.unit * unit);
         }
     }
 }
 
 #[target_feature(enable = "sse2")]
 #[inline]
-fn row<F: Format>(data: &[u8], scales: &[i32], codes: &[i8], factors: &[Factors]) -> i64 {
+fn row_sum<F: Format>(data: &[u8], scales: &[i32], codes: &[i8], factors: &[Factors]) -> i64 {
     let mut total = 0i64;
     let activations = codes.chunks_exact(32 * F::GROUPS).zip(factors.chunks_exact(F::GROUPS));
     let blocks = data.chunks_exact(F::BYTES).zip(scales.chunks_exact(F::ENTRIES * F::GROUPS));
