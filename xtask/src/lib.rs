@@ -43,6 +43,7 @@ pub mod ksyms;
 pub mod machine_report;
 pub mod model;
 pub mod packages;
+pub mod perplexity;
 pub mod qemu;
 pub mod qmp;
 pub mod run;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
-use xtask::{bench, ci, crash, datactl, fuzz, image, run, sched, size, soak};
+use xtask::{bench, ci, crash, datactl, fuzz, image, perplexity, run, sched, size, soak};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -63,7 +63,7 @@ enum Command {
         #[command(subcommand)]
         command: FitCommand,
     },
-    /// Judge a learned policy on workloads that it never saw.
+    /// Judge a learned policy on workloads that it never saw, or the language model on a text.
     Eval {
         #[command(subcommand)]
         command: EvalCommand,
@@ -186,6 +186,8 @@ enum EvalCommand {
     },
     /// The scheduling policies in the trace-driven simulator: response times, switches, fairness.
     Sched(sched::EvalOptions),
+    /// The language model's perplexity on a text, beside llama.cpp's.
+    Perplexity(perplexity::Options),
 }
 
 fn main() -> ExitCode {
@@ -263,6 +265,7 @@ fn evaluate(command: EvalCommand) -> Result<()> {
             crash::eval(&crash::EvalOptions { host: !only_guest, guest, each_run: runs, recordings })
         }
         EvalCommand::Sched(options) => sched::eval(&options),
+        EvalCommand::Perplexity(options) => perplexity::eval(&options),
     }
 }
 
