@@ -6,13 +6,24 @@
 //! Keys and values of a prefix shared with the call before are reused; those of earlier calls, where the caller keeps
 //! them in a [`PrefixCache`](crate::prefix::PrefixCache).
 
+mod embed;
+mod generate;
+mod overflow;
 mod perplexity;
 mod positions;
 mod reuse;
+mod score;
+mod text;
 mod traffic;
+
+pub use embed::Pooling;
+pub use generate::{Flow, GenerateOptions, Generation, Origin, Piece, StopReason};
+pub use overflow::Overflow;
+pub use score::Score;
 
 use crate::clock::Clock;
 use crate::gguf::Gguf;
+use crate::grammar::ConstraintError;
 use crate::model::config::Config;
 pub use crate::model::error::LoadError;
 pub use crate::model::kv::KvFormat;
@@ -21,18 +32,15 @@ use crate::model::matrix::{Compute, Placing, packed_bytes};
 use crate::model::{BATCH, Llama};
 use crate::parallel::Parallel;
 use crate::pool::{Pool, PoolFull, PoolUsage, Purpose};
-use crate::random::SplitMix64;
+use crate::sample::Candidate;
 pub use crate::sample::Sampling;
-use crate::sample::{Candidate, PENALTY_WINDOW, penalise, sample};
 pub use crate::simd::Variant;
 use crate::simd::choose::{Choice, Timing, choose};
 use crate::tokenizer::Tokenizer;
 use alloc::vec::Vec;
 pub use perplexity::Perplexity;
+use text::Utf8Stream;
 pub use traffic::Traffic;
-
-/// Reading a prompt, the longest that the receiver should wait for its next opportunity to stop, in nanoseconds.
-const LONGEST_SILENCE_NS: u64 = 300_000_000;
 
 /// What the buffers of the forward pass may take, when it is judged whether weights fit in panels.
 const BUFFERS: usize = 4 << 20;
@@ -50,69 +58,6 @@ pub struct LoadOptions {
     pub variant: Option<Variant>,
     /// Storage of keys and values.
     pub kv: KvFormat,
-}
-
-/// Where a piece of an answer comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The prompt is still being read: no text, only an opportunity to stop. There is one before each layer of the
-    /// model, and a machine that takes long for a layer is given fewer tokens at once.
-    Prompt,
-    /// A forced token.
-    Record,
-    /// A token that the model chose.
-    Model,
-}
-
-/// One token of the answer as it becomes known.
-#[derive(Debug, Clone, Copy)]
-pub struct Piece<'a> {
-    /// The token.
-    pub token: u32,
-    /// Text that is complete with this token: always valid UTF-8, possibly empty. Bytes that are not UTF-8
-    /// come as U+FFFD.
-    pub bytes: &'a [u8],
-    /// Who chose it.
-    pub origin: Origin,
-}
-
-/// What the receiver of a piece wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    Continue,
-    /// End the generation here.
-    Stop,
-}
-
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// The model said that the text is complete.
-    EndOfText,
-    /// As many tokens as asked for.
-    MaxTokens,
-    /// The context is full.
-    ContextFull,
-    /// The receiver said [`Flow::Stop`].
-    Cancelled,
-}
-
-/// What a generation did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation {
-    /// Tokens of prompt and record.
-    pub prompt_tokens: usize,
-    /// How many of them were still in the cache from the call before.
-    pub reused_tokens: usize,
-    /// Tokens that the model chose.
-    pub generated_tokens: usize,
-    /// Time for prompt and record, in nanoseconds.
-    pub prefill_ns: u64,
-    /// Time from then to the end, in nanoseconds.
-    pub decode_ns: u64,
-    /// Why it ended.
-    pub stop: StopReason,
 }
 
 /// Why a call cannot be served.
@@ -140,6 +85,9 @@ pub enum EngineError {
     /// The model computed infinite or undefined logits.
     #[error("the model's output is not finite; the model file is damaged")]
     NotFinite,
+    /// The grammar's tables pass their bounds.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
 }
 
 /// Facts about the loaded model.
@@ -186,6 +134,7 @@ pub struct Engine<'p> {
     history: &'p mut [u32],
     cached: usize,
     candidates: &'p mut [Candidate],
+    embedding: embed::Buffers<'p>,
     text: Utf8Stream,
 }
 
@@ -210,6 +159,7 @@ impl<'p> Engine<'p> {
         let panels = choice.wants_panels() && panels_fit(&gguf, &config, &options, &pool);
         let mut model = Llama::load(&gguf, config, asked, &mut pool, Placing { panels, parallel })?;
         let candidates = pool.take_unzeroed(Purpose::Activations, config.vocabulary)?;
+        let embedding = embed::Buffers::new(config.width, &mut pool)?;
         let context = context(&config, &options, &pool)?;
         // Both are written before they are read, at every position: see `cached` and `KvCache::new`.
         let history = pool.take_unzeroed(Purpose::KvCache, context)?;
@@ -233,7 +183,20 @@ impl<'p> Engine<'p> {
         };
         let text = Utf8Stream::default();
         let kv = options.kv;
-        Ok(Self { model, tokenizer, pool, parallel, clock, info, kv, history, cached: 0, candidates, text })
+        Ok(Self {
+            model,
+            tokenizer,
+            pool,
+            parallel,
+            clock,
+            info,
+            kv,
+            history,
+            cached: 0,
+            candidates,
+            embedding,
+            text,
+        })
     }
 
     /// The model's tokenizer.
@@ -264,89 +227,6 @@ impl<'p> Engine<'p> {
         Ok(self.model.logits(compute, last))
     }
 
-    /// Continues `prompt` with the tokens `forced`, then with up to `max_tokens` tokens of the model's, and gives
-    /// each to `sink` as it becomes known. The end-of-text token is not given to `sink`.
-    pub fn generate(
-        &mut self,
-        prompt: &[u32],
-        forced: &[u32],
-        sampling: &Sampling,
-        max_tokens: usize,
-        sink: &mut dyn FnMut(Piece<'_>) -> Flow,
-    ) -> Result<Generation, EngineError> {
-        self.check(prompt, forced)?;
-        let started = self.clock.now_ns();
-        let fed = || prompt.iter().chain(forced).copied();
-        let total = prompt.len() + forced.len();
-        let shared = fed().zip(&self.history[..self.cached]).take_while(|(a, b)| a == *b).count();
-        // The last token is always fed again: its logits are wanted.
-        self.cached = shared.min(total - 1);
-        let mut done = Generation {
-            prompt_tokens: total,
-            reused_tokens: self.cached,
-            generated_tokens: 0,
-            prefill_ns: 0,
-            decode_ns: 0,
-            stop: StopReason::MaxTokens,
-        };
-        self.text.clear();
-
-        // The record is known beforehand, so the reader need not wait for the prompt to be read.
-        let mut stopped = forced.iter().any(|&token| self.emit(token, Origin::Record, sink) == Flow::Stop);
-        let (mut last, mut at_once) = (0, BATCH);
-        // A record that is the whole answer need not be read by the model.
-        while !stopped && max_tokens > 0 && self.cached < total {
-            let mut batch = [0u32; BATCH];
-            last = 0;
-            for (slot, token) in batch[..at_once].iter_mut().zip(fed().skip(self.cached)) {
-                *slot = token;
-                last += 1;
-            }
-            let progress = Piece { token: batch[last - 1], bytes: &[], origin: Origin::Prompt };
-            let begun = self.clock.now_ns();
-            stopped = !self.feed(&batch[..last], &mut || sink(progress) == Flow::Continue);
-            let silence = self.clock.now_ns().saturating_sub(begun) / self.info.config.layers as u64;
-            if silence > LONGEST_SILENCE_NS {
-                at_once = last.div_ceil(2);
-            }
-        }
-        let prefilled = self.clock.now_ns();
-        done.prefill_ns = prefilled.saturating_sub(started);
-
-        let mut random = SplitMix64::new(sampling.seed);
-        while !stopped && done.generated_tokens < max_tokens {
-            let compute = self.compute(1);
-            let logits = self.model.logits(compute, last);
-            let recent = &self.history[self.cached.saturating_sub(PENALTY_WINDOW)..self.cached];
-            penalise(logits, recent, sampling.repeat_penalty);
-            let token =
-                sample(logits, sampling, &mut random, self.candidates).ok_or(EngineError::NotFinite)?;
-            if self.tokenizer.is_end(token) {
-                done.stop = StopReason::EndOfText;
-                break;
-            }
-            done.generated_tokens += 1;
-            stopped = self.emit(token, Origin::Model, sink) == Flow::Stop;
-            if stopped || done.generated_tokens == max_tokens {
-                break;
-            }
-            if self.cached == self.history.len() {
-                done.stop = StopReason::ContextFull;
-                break;
-            }
-            self.feed(&[token], &mut || true);
-            last = 1;
-        }
-        if stopped {
-            done.stop = StopReason::Cancelled;
-        } else if let Some(rest) = self.text.finish() {
-            let token = self.history[..self.cached].last().copied().unwrap_or(0);
-            sink(Piece { token, bytes: rest, origin: Origin::Model });
-        }
-        done.decode_ns = self.clock.now_ns().saturating_sub(prefilled);
-        Ok(done)
-    }
-
     /// Runs a batch behind what is cached; `false`, and nothing more in the cache, where `go_on` said no.
     fn feed(&mut self, tokens: &[u32], go_on: &mut dyn FnMut() -> bool) -> bool {
         let compute = self.compute(tokens.len());
@@ -365,11 +245,6 @@ impl<'p> Engine<'p> {
     fn compute(&self, tokens: usize) -> Compute<'p> {
         let variant = if tokens == 1 { self.info.decode_variant } else { self.info.prefill_variant };
         Compute { parallel: self.parallel, variant }
-    }
-
-    fn emit(&mut self, token: u32, origin: Origin, sink: &mut dyn FnMut(Piece<'_>) -> Flow) -> Flow {
-        let bytes = self.text.push(|bytes| self.tokenizer.decode(token, bytes));
-        sink(Piece { token, bytes, origin })
     }
 
     fn check(&self, prompt: &[u32], forced: &[u32]) -> Result<(), EngineError> {
@@ -432,76 +307,4 @@ fn main_type(gguf: &Gguf<'_>) -> &'static str {
     kinds.sort_unstable();
     kinds.dedup();
     kinds.into_iter().max_by_key(|&kind| weights(kind)).map_or("none", |kind| kind.name())
-}
-
-/// Cuts a stream of token bytes at character borders.
-#[derive(Default)]
-struct Utf8Stream {
-    /// Bytes of a character that is not complete yet.
-    pending: Vec<u8>,
-    complete: Vec<u8>,
-}
-
-impl Utf8Stream {
-    fn clear(&mut self) {
-        self.pending.clear();
-    }
-
-    /// Appends bytes and returns what is complete.
-    fn push(&mut self, append: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
-        append(&mut self.pending);
-        self.complete.clear();
-        let mut used = 0;
-        for chunk in self.pending.utf8_chunks() {
-            self.complete.extend_from_slice(chunk.valid().as_bytes());
-            used += chunk.valid().len();
-            let invalid = chunk.invalid();
-            let at_end = used + invalid.len() == self.pending.len();
-            if at_end && core::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none()) {
-                break;
-            }
-            if !invalid.is_empty() {
-                self.complete.extend_from_slice("\u{FFFD}".as_bytes());
-                used += invalid.len();
-            }
-        }
-        self.pending.drain(..used);
-        &self.complete
-    }
-
-    /// What stands for a character that was never completed.
-    fn finish(&mut self) -> Option<&'static [u8]> {
-        let incomplete = !self.pending.is_empty();
-        self.pending.clear();
-        incomplete.then_some("\u{FFFD}".as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn pieces_are_utf8_and_add_up_to_the_text(bytes in prop::collection::vec(any::<u8>(), 0..40), cut in 1usize..5) {
-            let mut stream = Utf8Stream::default();
-            let mut joined = alloc::string::String::new();
-            for part in bytes.chunks(cut) {
-                joined.push_str(core::str::from_utf8(stream.push(|out| out.extend_from_slice(part))).unwrap());
-            }
-            joined.push_str(core::str::from_utf8(stream.finish().unwrap_or_default()).unwrap());
-            prop_assert_eq!(joined, alloc::string::String::from_utf8_lossy(&bytes));
-        }
-
-        #[test]
-        fn whole_text_passes_unchanged(text in "\\PC{0,20}", cut in 1usize..4) {
-            let mut stream = Utf8Stream::default();
-            let mut joined = Vec::new();
-            for part in text.as_bytes().chunks(cut) {
-                joined.extend_from_slice(stream.push(|out| out.extend_from_slice(part)));
-            }
-            prop_assert_eq!(joined, text.as_bytes());
-        }
-    }
 }

@@ -61,6 +61,8 @@ pub mod tokenizer;
 #[cfg(feature = "neural")]
 pub mod engine;
 #[cfg(feature = "neural")]
+pub mod grammar;
+#[cfg(feature = "neural")]
 pub mod model;
 #[cfg(feature = "neural")]
 pub mod prefix;

@@ -1,6 +1,7 @@
 //! Choosing the next token from logits: greedy, or by temperature with top-k and top-p, from a seeded generator.
 //!
-//! Before anything else tokens that were used lately may be made less likely ([`penalise`]). The order of steps is then top-k,
+//! A logit of negative infinity is a token that may not be chosen (a grammar forbids it). Before anything else tokens that were used
+//! lately may be made less likely ([`penalise`]). The order of steps is then top-k,
 //! temperature, top-p (Holtzman et al. 2020), draw. Ties go to the lower token number. The same seed gives the same tokens on
 //! every machine.
 
@@ -47,11 +48,11 @@ pub struct Candidate {
     token: u32,
 }
 
-/// The most likely token; the lowest of equals. `None` if no logit is a number.
+/// The most likely token; the lowest of equals. `None` if no logit is a number above negative infinity.
 pub fn argmax(logits: &[f32]) -> Option<u32> {
     let mut best: Option<(u32, f32)> = None;
     for (token, &logit) in (0u32..).zip(logits) {
-        if !logit.is_nan() && best.is_none_or(|(_, highest)| logit > highest) {
+        if logit > f32::NEG_INFINITY && best.is_none_or(|(_, highest)| logit > highest) {
             best = Some((token, logit));
         }
     }
@@ -72,25 +73,28 @@ pub fn penalise(logits: &mut [f32], recent: &[u32], penalty: f32) {
     }
 }
 
-/// Draws a token. `scratch` has room for all logits. `None` if the logits are not all finite.
+/// Draws a token. `scratch` has room for all logits. `None` if a logit is undefined or infinitely high, or no token
+/// may be chosen.
 pub fn sample(
     logits: &[f32],
     sampling: &Sampling,
     random: &mut SplitMix64,
     scratch: &mut [Candidate],
 ) -> Option<u32> {
-    if !logits.iter().all(|logit| logit.is_finite()) {
+    if !logits.iter().all(|&logit| logit < f32::INFINITY) {
         return None;
     }
     // NaN counts as greedy.
     if sampling.temperature.partial_cmp(&0.0) != Some(core::cmp::Ordering::Greater) || sampling.top_k == 1 {
         return argmax(logits);
     }
-    let n = logits.len().min(scratch.len());
-    let candidates = &mut scratch[..n];
-    for (candidate, (token, &weight)) in candidates.iter_mut().zip((0u32..).zip(logits)) {
+    let allowed = (0u32..).zip(logits).filter(|(_, logit)| **logit > f32::NEG_INFINITY);
+    let mut n = 0;
+    for (candidate, (token, &weight)) in scratch.iter_mut().zip(allowed) {
         *candidate = Candidate { weight, token };
+        n += 1;
     }
+    let candidates = &mut scratch[..n];
     let likelier = |a: &Candidate, b: &Candidate| b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token));
     let candidates = if (1..n).contains(&sampling.top_k) {
         candidates.select_nth_unstable_by(sampling.top_k - 1, likelier);
@@ -181,5 +185,22 @@ mod tests {
             let chosen = sample(&[0.0, bad], &Sampling::greedy(), &mut SplitMix64::new(0), &mut scratch);
             assert_eq!(chosen, None);
         }
+    }
+
+    #[test]
+    fn forbidden_tokens_are_never_chosen() {
+        let no = f32::NEG_INFINITY;
+        let wide = Sampling { temperature: 10.0, top_k: 0, seed: 3, ..Sampling::greedy() };
+        for sampling in
+            [Sampling::greedy(), wide, Sampling { top_k: 3, ..wide }, Sampling { top_p: 0.5, ..wide }]
+        {
+            let counts = draw(&[no, -30.0, no, -31.0, no], &sampling, 200);
+            assert_eq!((counts[1] + counts[3], counts[1] > 0), (200, true), "{sampling:?}");
+            let none = sample(&[no, no], &sampling, &mut SplitMix64::new(0), &mut [Candidate::zeroed(); 2]);
+            assert_eq!(none, None, "{sampling:?}");
+        }
+        let mut logits = [no, 1.0];
+        penalise(&mut logits, &[0, 1], 1.5);
+        assert_eq!(logits[0], no);
     }
 }

@@ -24,6 +24,8 @@ pub struct SlmRequest {
     pub top_p: f32,
     /// How much less likely tokens get that were used lately, 1 to 2; 1 = not at all.
     pub repeat_penalty: f32,
+    /// The grammar (GBNF) that the model's answer is held to. There is no record then, and no rule engine.
+    pub grammar: Option<String>,
 }
 
 impl Default for SlmRequest {
@@ -38,6 +40,7 @@ impl Default for SlmRequest {
             top_p: 0.95,
             // Small models go round in circles without it.
             repeat_penalty: 1.1,
+            grammar: None,
         }
     }
 }
@@ -159,6 +162,8 @@ pub enum SlmStop {
     ContextFull,
     /// The sink said stop.
     Interrupted,
+    /// The grammar could not go on with any token of the model: the answer is not whole.
+    NoToken,
 }
 
 impl SlmStop {
@@ -169,6 +174,7 @@ impl SlmStop {
             SlmStop::MaxTokens => "max-tokens",
             SlmStop::ContextFull => "context-full",
             SlmStop::Interrupted => "interrupted",
+            SlmStop::NoToken => "no-token",
         }
     }
 }
@@ -213,6 +219,9 @@ pub enum SlmError {
     /// The model cannot be loaded: broken file, pool too small…
     #[error("the model cannot be loaded: {0}")]
     Load(String),
+    /// The text given as grammar is none.
+    #[error("{0}")]
+    Grammar(String),
     /// The engine failed.
     #[error("the answer could not be completed: {0}")]
     Failed(String),
@@ -342,8 +351,22 @@ pub struct SlmPrefixes {
     pub evicted: u64,
     /// Tokens that the model was to read, in all queries.
     pub prompt_tokens: u64,
-    /// Those of them that it need not read.
+    /// Those of them that it need not read...
     pub reused_tokens: u64,
+    /// ...because the cache kept them; the others were still in place from the query before.
+    pub kept_tokens: u64,
+}
+
+impl SlmPrefixes {
+    /// How many of a hundred tokens need not be read, rounded down.
+    pub fn hit_rate(&self) -> u64 {
+        self.reused_tokens.saturating_mul(100).checked_div(self.prompt_tokens).unwrap_or(0)
+    }
+
+    /// Reused tokens that were still in place.
+    pub fn live_tokens(&self) -> u64 {
+        self.reused_tokens.saturating_sub(self.kept_tokens)
+    }
 }
 
 /// One timed variant of the matrix kernels.

@@ -81,7 +81,7 @@ fn slm() {
     assert_eq!((&value["state"], &value["reason"]), (&json!("loaded"), &Value::Null));
     assert_eq!(value["candidates"][1], json!({"name": "avx2", "time_us": 270.0}));
     let kept = json!({"tokens": 40, "bytes": 950_400, "limit": 16_777_216, "evicted": 1, "prompt_tokens": 120,
-        "reused_tokens": 56});
+        "reused_tokens": 56, "live_tokens": 16, "kept_tokens": 40, "hit_percent": 46});
     assert_eq!(value["prefix_cache"], kept);
     let printed = session(&Machine::new(), "slm unload\rslm status --json\r");
     let value: Value = serde_json::from_str(printed.lines().last().expect("a line")).expect("JSON");

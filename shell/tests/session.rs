@@ -234,7 +234,7 @@ Threads       2
 Queries       3 neural, 1 rules
 Last speed    6.1 tokens/s
 Prefix cache  40 tokens, 928.1 KiB of at most 16.0 MiB
-Prompts       120 tokens, 56 of them reused (46 %)
+Prompts       120 tokens, 56 of them reused (46 %): 16 live, 40 kept
 
 POOL              SIZE      BYTES
 weights       90.0 MiB   94371840

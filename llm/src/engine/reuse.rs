@@ -6,21 +6,28 @@ use crate::prefix::{CHUNK, PrefixCache};
 
 impl Engine<'_> {
     /// Brings back keys and values of the beginning of `prompt` that `prefixes` knows, beyond what the call before left.
-    /// Before [`generate`](Self::generate), with the tokens of prompt and record.
-    pub fn recall<S: AsRef<[u8]> + AsMut<[u8]>>(&mut self, prompt: &[u32], prefixes: &mut PrefixCache<S>) {
+    /// Before [`generate`](Self::generate), with the tokens of prompt and record. How many tokens it brought back.
+    pub fn recall<S: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        prompt: &[u32],
+        prefixes: &mut PrefixCache<S>,
+    ) -> usize {
         let live = self.live(prompt);
+        let mut back = 0;
         let bytes = CHUNK * self.bytes_per_position();
         let mut walk = prefixes.walk();
         for (chunk, start) in prompt.chunks_exact(CHUNK).zip((0..).step_by(CHUNK)) {
             let end = start + CHUNK;
-            let Some(known) = walk.step(chunk).filter(|known| known.len() >= bytes) else { return };
+            let Some(known) = walk.step(chunk).filter(|known| known.len() >= bytes) else { break };
             if end > live {
-                let Some(history) = self.history.get_mut(start..end) else { return };
+                let Some(history) = self.history.get_mut(start..end) else { break };
                 history.copy_from_slice(chunk);
                 self.model.cache().copy_in(start..end, known);
                 self.cached = end;
+                back = end - live;
             }
         }
+        back
     }
 
     /// Copies keys and values of `prompt` to `prefixes`, as far as they were computed. After

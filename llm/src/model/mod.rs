@@ -212,6 +212,15 @@ impl<'p> Llama<'p> {
         true
     }
 
+    /// The last hidden state of token `index` of those given to [`forward`](Self::forward), normed as it is before the logits.
+    pub fn state(&mut self, index: usize) -> &[f32] {
+        let Self { config, weights, buffers: b, .. } = self;
+        let normed = &mut b.normed[..config.width];
+        let stream = &b.stream[index * config.width..(index + 1) * config.width];
+        rms_norm(stream, weights.output_norm, config.epsilon, normed);
+        normed
+    }
+
     /// The logits of the last token given to [`forward`](Self::forward), which were `tokens` many.
     pub fn logits(&mut self, compute: Compute<'_>, tokens: usize) -> &mut [f32] {
         let Self { config, weights, buffers: b, .. } = self;

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod references;
+pub mod simple_grammar;
 pub mod tiny;
 
 use llm::gguf::{GgmlType, Gguf, Value, write::GgufWriter};

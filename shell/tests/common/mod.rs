@@ -387,6 +387,7 @@ impl System for Machine {
                 evicted: 1,
                 prompt_tokens: 120,
                 reused_tokens: 56,
+                kept_tokens: 40,
             }),
             variant: loaded.then(|| "avx2".into()),
             candidates: vec![

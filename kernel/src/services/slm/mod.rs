@@ -133,17 +133,25 @@ pub fn query(
             })
         }
         (SlmBackendChoice::Rules, _) => answer_by_rules(request, "asked for", sink),
+        // The rules follow no grammar.
+        (SlmBackendChoice::Auto, Some(reason)) if request.grammar.is_some() => {
+            Err(SlmError::NotLoaded { reason: String::from(reason) })
+        }
         (SlmBackendChoice::Auto, Some(_)) => answer_by_rules(request, "the model is not loaded", sink),
         // Where a record is the whole answer the model would add nothing true, so it is not asked.
         #[cfg(feature = "llm")]
-        (SlmBackendChoice::Auto, None) if plan_is_complete(&request.question) => {
+        (SlmBackendChoice::Auto, None)
+            if request.grammar.is_none() && plan_is_complete(&request.question) =>
+        {
             answer_by_rules(request, "the record is the whole answer", sink)
         }
         #[cfg(feature = "llm")]
         (choice, None) => {
             let why = if choice == SlmBackendChoice::Auto { "the model is loaded" } else { "asked for" };
             let summary = match neural::query(request, why, sink) {
-                Err(error @ SlmError::TooLong { .. }) if choice == SlmBackendChoice::Auto => {
+                Err(error @ SlmError::TooLong { .. })
+                    if choice == SlmBackendChoice::Auto && request.grammar.is_none() =>
+                {
                     let answer = answer_by_rules(request, "the question is too long for the model", sink);
                     return answer.map_err(|_| error);
                 }

@@ -13,8 +13,11 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use llm::answer;
-use llm::engine::{self, Engine, EngineError, Generation, LoadOptions, Origin, Piece, Sampling, StopReason};
+use llm::engine::{
+    self, Engine, EngineError, GenerateOptions, Generation, LoadOptions, Origin, Piece, Sampling, StopReason,
+};
 use llm::gguf::Gguf;
+use llm::grammar::{Constraint, Grammar, TokenTrie};
 use llm::pool::{Pool, PoolUsage, Purpose};
 use llm::template::Template;
 use llm::tokenizer::Special;
@@ -32,15 +35,19 @@ const RESERVE: u64 = 24 << 20;
 const LEAST_POOL: u64 = 8 << 20;
 
 static EXCHANGE: Exchange = Exchange::new();
-/// Tokens of prompts and records that the model was given, and those of them that it need not read again.
+/// Tokens of prompts and records that the model was given, those of them that it need not read again, and those of these
+/// that the prefix cache brought back.
 static PROMPT_TOKENS: AtomicU64 = AtomicU64::new(0);
 static REUSED_TOKENS: AtomicU64 = AtomicU64::new(0);
+static KEPT_TOKENS: AtomicU64 = AtomicU64::new(0);
 
 /// A loaded model and its memory.
 struct Model {
     // NOTE: before the region, so that it is dropped first: it borrows the region's memory.
     engine: Engine<'static>,
     template: Template,
+    /// The vocabulary for grammars, from the first query with one on.
+    trie: Option<TokenTrie>,
     /// As the file names it.
     licence: &'static str,
     _pool: Region,
@@ -81,6 +88,7 @@ pub fn prefixes() -> SlmPrefixes {
         evicted: usage.evicted,
         prompt_tokens: PROMPT_TOKENS.load(Ordering::Relaxed),
         reused_tokens: REUSED_TOKENS.load(Ordering::Relaxed),
+        kept_tokens: KEPT_TOKENS.load(Ordering::Relaxed),
     }
 }
 
@@ -168,7 +176,7 @@ fn try_open() -> Result<Model, SlmError> {
     let engine = Engine::load(gguf, Pool::new(memory), &WORKERS, &KernelClock, options)
         .map_err(|error| SlmError::Load(error.to_string()))?;
     let licence = gguf.get("general.license").and_then(|value| value.as_str()).unwrap_or_default();
-    Ok(Model { engine, template: Template::from_gguf(&gguf), licence, _pool: region })
+    Ok(Model { engine, template: Template::from_gguf(&gguf), trie: None, licence, _pool: region })
 }
 
 /// Tokens of context that the command line asks for; `None` for as many as the model and the pool allow.
@@ -276,17 +284,33 @@ fn pool_use(usage: PoolUsage) -> SlmPool {
     }
 }
 
-/// Answers a question: the record that the look-up found, if any, continued by the model.
+/// Answers a question: the record that the look-up found, if any, continued by the model; or, where a grammar says what an
+/// answer is, the model alone.
 fn answer(model: &mut Model, request: &SlmRequest) -> Result<SlmSummary, SlmError> {
+    // A grammar may ask for more memory than there is.
+    let _reported = MayRefuse::begin();
+    let grammar = match &request.grammar {
+        Some(text) => Some(Grammar::parse(text).map_err(|error| SlmError::Grammar(error.to_string()))?),
+        None => None,
+    };
+    let failed = |error: &dyn core::fmt::Display| SlmError::Failed(error.to_string());
+    if grammar.is_some() && model.trie.is_none() {
+        model.trie = Some(TokenTrie::new(model.engine.tokenizer()).map_err(|error| failed(&error))?);
+    }
+    let mut constraint = match (&grammar, &model.trie) {
+        (Some(grammar), Some(trie)) => Some(Constraint::new(grammar, trie).map_err(|error| failed(&error))?),
+        _ => None,
+    };
     let commands = shell::commands::command_help();
     let plan = answer::plan(&request.question, &commands);
     let tokenizer = model.engine.tokenizer();
     let prompt = plan.prompt_tokens(tokenizer, &model.template);
-    let mut record = plan.forced_tokens(tokenizer);
+    let mut record = if grammar.is_some() { Vec::new() } else { plan.forced_tokens(tokenizer) };
     record.truncate(request.max_tokens);
+    let complete = plan.is_complete() && grammar.is_none();
     // Where the record says all that is known, the model could only invent.
     let room = request.max_tokens - record.len();
-    let own = if plan.is_complete() { 0 } else { room };
+    let own = if complete { 0 } else { room };
     let sampling = Sampling {
         temperature: request.temperature,
         top_k: request.top_k,
@@ -299,22 +323,31 @@ fn answer(model: &mut Model, request: &SlmRequest) -> Result<SlmSummary, SlmErro
     fed.try_reserve_exact(prompt.len() + record.len())
         .map_err(|error| SlmError::Failed(error.to_string()))?;
     fed.extend(prompt.iter().chain(&record));
+    let mut kept = 0;
     if own > 0 {
-        prefixes::with(|cache| engine.recall(&fed, cache));
+        kept = prefixes::with(|cache| engine.recall(&fed, cache)) as u64;
     }
-    let generation = engine
-        .generate(&prompt, &record, &sampling, own, &mut |piece| pass_on(piece))
-        .map_err(engine_error)?;
+    let options = GenerateOptions {
+        forced: &record,
+        sampling,
+        max_tokens: own,
+        constraint: constraint.as_mut(),
+        ..GenerateOptions::default()
+    };
+    let generation =
+        engine.generate_with(&prompt, options, &mut |piece| pass_on(piece)).map_err(engine_error)?;
     prefixes::with(|cache| engine.remember(&fed, cache, &mut prefixes::allocate));
     let mut summary = summary(&generation, record.len());
     if own > 0 {
         PROMPT_TOKENS.fetch_add(fed.len() as u64, Ordering::Relaxed);
         REUSED_TOKENS.fetch_add(summary.reused_tokens, Ordering::Relaxed);
+        // The last token of a prompt is always read.
+        KEPT_TOKENS.fetch_add(kept.min(summary.reused_tokens), Ordering::Relaxed);
     } else {
         // Nothing was read, so nothing was saved.
         summary.reused_tokens = 0;
     }
-    if plan.is_complete() && room > 0 && summary.stop == SlmStop::MaxTokens {
+    if complete && room > 0 && summary.stop == SlmStop::MaxTokens {
         summary.stop = SlmStop::End;
     }
     SHOWN.lock().last_tokens_per_second = summary.tokens_per_second();
@@ -347,6 +380,7 @@ fn summary(generation: &Generation, record: usize) -> SlmSummary {
             StopReason::MaxTokens => SlmStop::MaxTokens,
             StopReason::ContextFull => SlmStop::ContextFull,
             StopReason::Cancelled => SlmStop::Interrupted,
+            StopReason::NoTokenAllowed => SlmStop::NoToken,
         },
     }
 }

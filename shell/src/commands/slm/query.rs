@@ -2,7 +2,8 @@
 //!
 //! JSON: `{"question","backend","why","answer","segments":[{"origin","text"}],"prompt_tokens",
 //! "record_tokens","reused_tokens","model_tokens","prefill_ms","decode_ms","tokens_per_second"|null,"stop"}`;
-//! `backend` is neural or rules, `origin` record or model, `stop` end, max-tokens, context-full or interrupted.
+//! `backend` is neural or rules, `origin` record or model, `stop` end, max-tokens, context-full,
+//! interrupted or no-token.
 
 use super::answer::{Answer, Style, origin_name};
 use crate::args::{Args, UsageError};
@@ -18,7 +19,7 @@ use alloc::vec::Vec;
 pub const QUERY: Command = Command {
     name: "slm query",
     summary: "Ask about a device or a command; the model answers, or the rule engine.",
-    usage: "slm query \"QUESTION\" [--max-tokens N] [--backend auto|neural|rules] [--temp T] [--seed S] [--top-k K] [--top-p P] [--repeat-penalty R] [--verbose] [--json]",
+    usage: "slm query \"QUESTION\" [--max-tokens N] [--backend auto|neural|rules] [--temp T] [--seed S] [--top-k K] [--top-p P] [--repeat-penalty R] [--grammar GBNF] [--verbose] [--json]",
     options: &[
         value("max-tokens", "N", "Longest answer in tokens, 1 to 100000; 64 unless given."),
         value(
@@ -31,6 +32,11 @@ pub const QUERY: Command = Command {
         value("top-k", "K", "Choose among the K likeliest tokens; 0: all; 40 unless given."),
         value("top-p", "P", "Choose among tokens that have probability P together; 0.95 unless given."),
         value("repeat-penalty", "R", "Make tokens used lately less likely, 1 (off) to 2; 1.1 unless given."),
+        value(
+            "grammar",
+            "GBNF",
+            "Hold the model to a grammar in llama.cpp's notation, such as 'root ::= \"yes\" | \"no\"'.",
+        ),
         OptionSpec {
             name: "verbose",
             short: Some('v'),
@@ -56,14 +62,19 @@ fn request(args: &Args) -> Result<SlmRequest, UsageError> {
     if question.is_empty() {
         return Err(UsageError("the question is empty".into()));
     }
+    let grammar = args.value("grammar").map(String::from);
+    let backend = args.choice("backend", &SlmBackendChoice::ALL, SlmBackendChoice::name)?;
+    if grammar.is_some() && backend == Some(SlmBackendChoice::Rules) {
+        return Err(UsageError(
+            "the rule engine follows no grammar; leave --backend rules or --grammar out".into(),
+        ));
+    }
     Ok(SlmRequest {
         question,
         max_tokens: args
             .number("max-tokens", 1..=100_000, "a whole number from 1 to 100000")?
             .unwrap_or(default.max_tokens),
-        backend: args
-            .choice("backend", &SlmBackendChoice::ALL, SlmBackendChoice::name)?
-            .unwrap_or(default.backend),
+        backend: backend.unwrap_or(default.backend),
         temperature: args.number("temp", 0.0..=10.0, "a number from 0 to 10")?.unwrap_or(default.temperature),
         seed: args
             .number("seed", .., "a whole number from 0 to 18446744073709551615")?
@@ -75,6 +86,7 @@ fn request(args: &Args) -> Result<SlmRequest, UsageError> {
         repeat_penalty: args
             .number("repeat-penalty", 1.0..=2.0, "a number from 1 to 2")?
             .unwrap_or(default.repeat_penalty),
+        grammar,
     })
 }
 
@@ -142,8 +154,13 @@ fn summary_line(s: &SlmSummary, why: &str, verbose: bool) -> String {
     match s.stop {
         SlmStop::End => {}
         SlmStop::MaxTokens => parts.push(String::from("stopped at --max-tokens")),
-        SlmStop::ContextFull => parts.push(String::from("stopped: the context is full")),
+        SlmStop::ContextFull => {
+            parts.push(String::from("stopped: the context is full; a shorter question leaves more room"))
+        }
         SlmStop::Interrupted => parts.push(String::from("stopped by Ctrl-C")),
+        SlmStop::NoToken => {
+            parts.push(String::from("stopped unfinished: no token goes on as the grammar asks"))
+        }
     }
     format!("[{}]", parts.join(" | "))
 }

@@ -2,8 +2,8 @@
 //!
 //! JSON: `{"state","reason"|null,"model":{"name","provided_by","source","sha256","licence",
 //! "architecture","quantisation","parameters","file_bytes","vocabulary","context"}|null,"pool":{as in
-//! `free`}|null,"prefix_cache":{"tokens","bytes","limit","evicted","prompt_tokens","reused_tokens"}|null,
-//! "variant"|null,"candidates":[{"name","time_us"}],"threads","queries":{"neural","rules"},
+//! `free`}|null,"prefix_cache":{"tokens","bytes","limit","evicted","prompt_tokens","reused_tokens",
+//! "live_tokens","kept_tokens","hit_percent"}|null,//! "variant"|null,"candidates":[{"name","time_us"}],"threads","queries":{"neural","rules"},
 //! "last_tokens_per_second"|null}`; `state` is loaded, unloaded or none.
 
 use crate::commands::{Command, CommandError, Context, JSON, Next, PLAIN, free};
@@ -63,11 +63,17 @@ fn as_text(status: &SlmStatus) -> String {
     }
     if let Some(kept) = &status.prefixes {
         let (held, limit) = (bytes(kept.bytes), bytes(kept.limit));
-        let share = (kept.reused_tokens * 100).checked_div(kept.prompt_tokens).unwrap_or(0);
         lines.push(("Prefix cache", format!("{} tokens, {held} of at most {limit}", kept.tokens)));
         lines.push((
             "Prompts",
-            format!("{} tokens, {} of them reused ({share} %)", kept.prompt_tokens, kept.reused_tokens),
+            format!(
+                "{} tokens, {} of them reused ({} %): {} live, {} kept",
+                kept.prompt_tokens,
+                kept.reused_tokens,
+                kept.hit_rate(),
+                kept.live_tokens(),
+                kept.kept_tokens
+            ),
         ));
     }
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect();
@@ -128,7 +134,8 @@ fn as_json(status: &SlmStatus) -> String {
             Some(kept) => o.object("prefix_cache", |o| {
                 o.number("tokens", kept.tokens).number("bytes", kept.bytes).number("limit", kept.limit);
                 o.number("evicted", kept.evicted).number("prompt_tokens", kept.prompt_tokens);
-                o.number("reused_tokens", kept.reused_tokens);
+                o.number("reused_tokens", kept.reused_tokens).number("live_tokens", kept.live_tokens());
+                o.number("kept_tokens", kept.kept_tokens).number("hit_percent", kept.hit_rate());
             }),
             None => o.null("prefix_cache"),
         };

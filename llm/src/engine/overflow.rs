@@ -1,0 +1,34 @@
+//! What happens when a generation reaches the end of the context.
+//!
+//! A key in the cache is rotated by its position, so tokens cannot simply move forward. What is kept of the later part is
+//! read again at its new place: the model then stands exactly as if it had been given the kept tokens as its prompt.
+
+use super::{Engine, Flow, Piece};
+
+/// What to do when the context is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// End, with [`StopReason::ContextFull`](super::StopReason::ContextFull).
+    #[default]
+    Stop,
+    /// Go on with the first `keep` tokens (at most half of the context) and the later half of the others, as llama.cpp's
+    /// "context shift" does. The later half is read again, exactly: that takes as long as a prompt of half a context, once
+    /// for each half context generated.
+    Shift {
+        /// Tokens at the beginning that stay: a system prompt, say.
+        keep: usize,
+    },
+}
+
+impl Engine<'_> {
+    /// Gives up half of what is behind the first `keep` tokens. `false` where `sink` said stop meanwhile.
+    pub(super) fn shift(&mut self, keep: usize, sink: &mut dyn FnMut(Piece<'_>) -> Flow) -> bool {
+        let all = self.cached;
+        let keep = keep.min(all / 2);
+        let dropped = (all - keep).div_ceil(2);
+        self.history.copy_within(keep + dropped..all, keep);
+        // Keys and values of the first tokens do not depend on those behind them.
+        self.cached = keep;
+        self.read_up_to(all - dropped, sink).is_some()
+    }
+}
