@@ -35,6 +35,9 @@ pub struct Choice {
 /// Rows that are multiplied: few enough to be timed in a moment, too many for the innermost cache.
 const ROWS: usize = 256;
 const VECTORS: usize = 16;
+/// Longest rows that are timed, longer than those of any published model, and most elements: 30 MiB of memory in all.
+const MAX_COLUMNS: usize = 1 << 16;
+const MAX_ELEMENTS: usize = 1 << 21;
 const REPEATS: usize = 5;
 
 impl Choice {
@@ -66,8 +69,10 @@ pub fn choose(forced: Option<Variant>, tensor: Option<&Tensor<'_>>, clock: &dyn 
 
 /// The shortest of some runs with one vector and with several, in picoseconds for each multiply-add.
 fn time(variant: Variant, tensor: &Tensor<'_>, clock: &dyn Clock) -> Option<[u64; 2]> {
-    let rows = ROWS.min(usize::try_from(tensor.dims[1]).ok()?);
-    let columns = usize::try_from(tensor.dims[0]).ok()?;
+    // The file's word alone would let it ask for any amount of memory: loading says what is wrong with such a tensor.
+    let columns =
+        usize::try_from(tensor.dims[0]).ok().filter(|columns| (1..=MAX_COLUMNS).contains(columns))?;
+    let rows = ROWS.min(MAX_ELEMENTS / columns).min(usize::try_from(tensor.dims[1]).ok()?);
     let placing = Placing { panels: variant.wants_panels(), parallel: &SingleThread };
     let room = packed_bytes(tensor.kind, columns, rows).max(8 * columns * rows);
     let mut memory = vec![0u8; room + 8 * columns * VECTORS + 8192];
