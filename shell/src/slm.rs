@@ -374,6 +374,8 @@ impl SlmPrefixes {
 pub struct SlmCandidate {
     /// Its name, e.g. `sse2`.
     pub name: String,
-    /// Time of the timing run.
+    /// Time of a million multiply-adds while decoding.
     pub time: Duration,
+    /// The same while a prompt is read.
+    pub prompt_time: Duration,
 }

@@ -79,7 +79,7 @@ fn slm() {
     let value = parsed("slm status --json");
     assert_eq!(value["model"]["parameters"], json!(134_515_008));
     assert_eq!((&value["state"], &value["reason"]), (&json!("loaded"), &Value::Null));
-    assert_eq!(value["candidates"][1], json!({"name": "avx2", "time_us": 270.0}));
+    assert_eq!(value["candidates"][1], json!({"name": "avx2", "time_us": 270.0, "prompt_us": 90.0}));
     let kept = json!({"tokens": 40, "bytes": 950_400, "limit": 16_777_216, "evicted": 1, "prompt_tokens": 120,
         "reused_tokens": 56, "live_tokens": 16, "kept_tokens": 40, "hit_percent": 46});
     assert_eq!(value["prefix_cache"], kept);

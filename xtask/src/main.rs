@@ -128,12 +128,8 @@ enum BenchCommand {
     Sched,
     /// The crash predictor: how long an update takes on this host.
     Crash,
-    /// The booted kernel: boot time, tokens per second.
-    Kernel {
-        /// Boots; the median counts.
-        #[arg(long, default_value_t = 3)]
-        repetitions: usize,
-    },
+    /// The booted kernel: boot time, tokens per second, kernel variants, the model's memory.
+    Kernel(bench::kernel::Options),
 }
 
 #[derive(Subcommand)]
@@ -227,7 +223,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
             crash::bench::bench();
             Ok(())
         }
-        Command::Bench { command: BenchCommand::Kernel { repetitions } } => bench::kernel::bench(repetitions),
+        Command::Bench { command: BenchCommand::Kernel(options) } => bench::kernel::bench(&options),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
         Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),

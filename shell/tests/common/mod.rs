@@ -391,8 +391,16 @@ impl System for Machine {
             }),
             variant: loaded.then(|| "avx2".into()),
             candidates: vec![
-                SlmCandidate { name: "sse2".into(), time: Duration::from_micros(900) },
-                SlmCandidate { name: "avx2".into(), time: Duration::from_micros(270) },
+                SlmCandidate {
+                    name: "sse2".into(),
+                    time: Duration::from_micros(900),
+                    prompt_time: Duration::from_micros(450),
+                },
+                SlmCandidate {
+                    name: "avx2".into(),
+                    time: Duration::from_micros(270),
+                    prompt_time: Duration::from_micros(90),
+                },
             ],
             threads: 2,
             neural_queries: 3,

@@ -2,6 +2,7 @@
 
 pub mod bandwidth;
 pub mod kernel;
+mod kernel_report;
 pub mod llama_cpp;
 pub mod llm;
 mod llm_json;

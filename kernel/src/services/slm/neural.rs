@@ -234,10 +234,12 @@ fn show_loaded(engine: &Engine<'static>, licence: &str) {
         (decode, prefill) if decode == prefill => decode.to_string(),
         (decode, prefill) => alloc::format!("{decode}, prompts {prefill}"),
     };
-    // The time of a million multiply-adds while decoding.
+    // From picoseconds for one multiply-add.
+    let a_million = |ps: u64| Duration::from_nanos(ps.saturating_mul(1000));
     let candidates = info.timings.iter().flatten().map(|timing| SlmCandidate {
         name: timing.variant.to_string(),
-        time: Duration::from_nanos(timing.decode_ps.saturating_mul(1000)),
+        time: a_million(timing.decode_ps),
+        prompt_time: a_million(timing.prefill_ps),
     });
     let candidates: Vec<SlmCandidate> = candidates.collect();
     let mut model = SHOWN.lock().model.clone().unwrap_or_default();

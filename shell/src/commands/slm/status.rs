@@ -3,7 +3,8 @@
 //! JSON: `{"state","reason"|null,"model":{"name","provided_by","source","sha256","licence",
 //! "architecture","quantisation","parameters","file_bytes","vocabulary","context"}|null,"pool":{as in
 //! `free`}|null,"prefix_cache":{"tokens","bytes","limit","evicted","prompt_tokens","reused_tokens",
-//! "live_tokens","kept_tokens","hit_percent"}|null,//! "variant"|null,"candidates":[{"name","time_us"}],"threads","queries":{"neural","rules"},
+//! "live_tokens","kept_tokens","hit_percent"}|null,
+//! "variant"|null,"candidates":[{"name","time_us","prompt_us"}],"threads","queries":{"neural","rules"},
 //! "last_tokens_per_second"|null}`; `state` is loaded, unloaded or none.
 
 use crate::commands::{Command, CommandError, Context, JSON, Next, PLAIN, free};
@@ -142,6 +143,7 @@ fn as_json(status: &SlmStatus) -> String {
         o.text_or_null("variant", status.variant.as_deref());
         o.objects("candidates", &status.candidates, |o, candidate| {
             o.text("name", &candidate.name).decimal("time_us", candidate.time.as_secs_f64() * 1e6);
+            o.decimal("prompt_us", candidate.prompt_time.as_secs_f64() * 1e6);
         });
         o.number("threads", status.threads).object("queries", |o| {
             o.number("neural", status.neural_queries).number("rules", status.rules_queries);
