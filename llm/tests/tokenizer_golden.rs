@@ -160,16 +160,6 @@ fn every_vocabulary_of_llama_cpp_s_source() {
         println!("{name:<16} {lines} lines equal");
         checked += lines;
     }
-    // Those without recorded lines, and the one of another scheme, are at least named.
-    for name in ["aquila", "baichuan", "gpt-neox"] {
-        with_tokenizer(&fs::read(folder.join(format!("ggml-vocab-{name}.gguf"))).unwrap(), |tokenizer| {
-            let ids = encode(tokenizer, "Hello, wörld 123", Special::None);
-            assert!(
-                String::from_utf8_lossy(&decode(tokenizer, &ids)).trim().ends_with("Hello, wörld 123"),
-                "{name}"
-            );
-        });
-    }
     println!("{checked} lines in all");
 }
 
