@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: what `.ci/run` runs, on one's own machine. Stops at the first failure; prints what each step
 //! took.
 
+use crate::bench::llama_cpp;
 use crate::kernel_image::{self, FEATURES, Variant};
 use crate::size;
 use crate::workspace::{Workspace, run};
@@ -19,6 +20,8 @@ enum Work {
     Cargo { arguments: Vec<String>, rustdoc_flags: Option<&'static str> },
     /// Builds and links the kernel with exactly these features, without a model.
     Link(Vec<&'static str>),
+    /// Downloads llama.cpp's vocabularies; without a network the tests that read them say that they are skipped.
+    Vocabularies,
 }
 
 impl Work {
@@ -32,6 +35,12 @@ impl Work {
                 run(&mut cargo)
             }
             Self::Link(features) => kernel_image::build(&Variant::with_features(features)).map(drop),
+            Self::Vocabularies => {
+                if let Err(error) = llama_cpp::vocabularies() {
+                    println!("skipped: the tokenizer's comparison with llama.cpp's vocabularies: {error:#}");
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -44,7 +53,7 @@ pub fn ci() -> Result<()> {
     for step in steps() {
         match &step.work {
             Work::Cargo { arguments, .. } => eprintln!("\n== {}: cargo {}", step.name, arguments.join(" ")),
-            Work::Link(_) => eprintln!("\n== {}", step.name),
+            Work::Link(_) | Work::Vocabularies => eprintln!("\n== {}", step.name),
         }
         let began = Instant::now();
         let result = step.work.run(&workspace).with_context(|| format!("ci: {} failed", step.name));
@@ -102,6 +111,7 @@ fn steps() -> Vec<Step> {
         let name = format!("kernel [{}]", features.join(","));
         steps.push(Step { name, work: Work::Link(features) });
     }
+    steps.push(Step { name: "vocabularies of llama.cpp".to_owned(), work: Work::Vocabularies });
     // The README's own command: unit, property and golden tests, doctests, and the end-to-end tests in QEMU.
     steps.push(step("tests, host and QEMU", "test --workspace"));
     steps
@@ -114,7 +124,7 @@ mod tests {
     fn cargo_calls() -> Vec<String> {
         let arguments = steps().into_iter().filter_map(|step| match step.work {
             Work::Cargo { arguments, .. } => Some(arguments.join(" ")),
-            Work::Link(_) => None,
+            Work::Link(_) | Work::Vocabularies => None,
         });
         arguments.collect()
     }

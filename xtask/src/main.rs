@@ -112,6 +112,8 @@ struct RunArguments {
 enum ModelCommand {
     /// Download the default model if need be; prints its path.
     Fetch,
+    /// Download llama.cpp's vocabularies, which the tokenizer is tested with, if need be; prints their folder.
+    Vocabularies,
 }
 
 #[derive(Subcommand)]
@@ -208,6 +210,10 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Run(arguments) => start(arguments),
         Command::Model { command: ModelCommand::Fetch } => {
             println!("{}", fetch::fetch()?.display());
+            Ok(())
+        }
+        Command::Model { command: ModelCommand::Vocabularies } => {
+            println!("{}", bench::llama_cpp::vocabularies()?.display());
             Ok(())
         }
         Command::Image { append } => {

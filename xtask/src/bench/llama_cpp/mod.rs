@@ -5,13 +5,15 @@
 
 mod perplexity;
 mod quantise;
+mod source;
 mod speed;
 
 pub use perplexity::Estimate;
+pub use source::vocabularies;
 
 use crate::machine_report::cpu_flags;
 use crate::model::fetch::write_atomically;
-use crate::workspace::{created, find_program, run, user_cache_dir};
+use crate::workspace::{find_program, run, user_cache_dir};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,14 +35,14 @@ impl LlamaCpp {
     pub fn build() -> Result<Self> {
         let cache =
             user_cache_dir().context("llama.cpp is built in ~/.cache/auton, and that cannot be written")?;
-        let home = created(cache.join(format!("llama.cpp-{VERSION}")))?;
+        let home = source::home()?;
         let (built, stamp) = (Self { folder: home.join("build/bin") }, home.join("flags"));
         let flags = flags_for(&cpu_flags());
         let same_flags = std::fs::read_to_string(&stamp).is_ok_and(|built| built == flags.join(" "));
         if same_flags && PROGRAMS.iter().all(|name| built.folder.join(name).is_file()) {
             return Ok(built);
         }
-        let source = source(&home)?;
+        let source = source::fetch(&home)?;
         let cmake = cmake(&cache)?;
         let build = home.join("build");
         eprintln!("building llama.cpp in {} (once)", build.display());
@@ -112,19 +114,6 @@ fn flags_for(cpu_flags: &[String]) -> Vec<String> {
     fixed.into_iter().map(str::to_owned).chain(chosen).map(|option| format!("-D{option}")).collect()
 }
 
-/// The unpacked source of llama.cpp; downloads the sdist where it is missing.
-fn source(home: &Path) -> Result<PathBuf> {
-    let source = home.join(format!("llama_cpp_python-{VERSION}/vendor/llama.cpp"));
-    if !source.join("CMakeLists.txt").is_file() {
-        let requirement = format!("llama-cpp-python=={VERSION}");
-        pip(&["download", "--no-deps", "--no-binary", "llama-cpp-python", &requirement], "--dest", home)?;
-        let archive = home.join(format!("llama_cpp_python-{VERSION}.tar.gz"));
-        run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(home).stdin(Stdio::null()))?;
-        std::fs::remove_file(archive)?;
-    }
-    Ok(source)
-}
-
 /// CMake from `PATH`, else from PyPI into the cache folder.
 fn cmake(cache: &Path) -> Result<PathBuf> {
     if let Some(installed) = find_program("cmake") {
@@ -133,15 +122,9 @@ fn cmake(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("cmake");
     let program = folder.join("cmake/data/bin/cmake");
     if !program.is_file() {
-        pip(&["install", "--no-deps", "--quiet", "cmake"], "--target", &folder)?;
+        source::pip(&["install", "--no-deps", "--quiet", "cmake"], "--target", &folder)?;
     }
     Ok(program)
-}
-
-fn pip(arguments: &[&str], place: &str, folder: &Path) -> Result<()> {
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip"]).args(arguments).arg(place).arg(folder);
-    run(pip.stdin(Stdio::null()).stdout(std::io::stderr()))
 }
 
 #[cfg(test)]
