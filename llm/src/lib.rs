@@ -1,5 +1,5 @@
-//! A GGUF language model for a kernel: reader, tokenizer, quantised integer kernels, llama-family
-//! forward pass, sampling, and a rule engine that answers where no model is loaded.
+//! A GGUF language model for a kernel: reader, tokenizer, quantised integer kernels, forward pass of the llama
+//! family, sampling, and a rule engine that answers where no model is loaded.
 //!
 //! Design principles, in order:
 //!
@@ -16,8 +16,11 @@
 //! 4. **Simple before fast, except in the dot products** ([`simd`]), the only place with `unsafe`
 //!    (and the std thread pool, for host programs).
 //!
-//! Honest limits: one sequence at a time; the llama architecture only (`general.architecture =
-//! "llama"`, no mixture of experts, no attention biases, linear RoPE scaling at most).
+//! Honest limits: one sequence at a time; the architectures of [`model::architecture`] (llama with Mistral and SmolLM,
+//! mistral3, smollm3, qwen2, qwen3, phi3, gemma2), dense ones only: no mixture of experts, no biases in the feed-forward
+//! network, no encoders. Types of weights: [`model::matrix::MATRIX_TYPES`]; the codebook types IQ1 to IQ3 are not among them.
+//! A file with anything else is refused in one sentence that names it. The sliding window of gemma2 saves time, not
+//! memory: the cache holds all positions of every layer.
 //!
 #![cfg_attr(not(all(feature = "neural", feature = "std")), doc = "```ignore")]
 #![cfg_attr(all(feature = "neural", feature = "std"), doc = "```no_run")]

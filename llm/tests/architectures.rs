@@ -7,6 +7,7 @@ use common::references::{each_case, file};
 use llm::clock::StdClock;
 use llm::engine::{Engine, KvFormat, LoadOptions, Variant};
 use llm::gguf::Gguf;
+use llm::model::BATCH;
 use llm::pool::Pool;
 use llm::threads::Threads;
 use serde_json::Value;
@@ -107,7 +108,7 @@ fn keys_make_the_difference_that_is_tested() {
     });
 }
 
-/// The integer cache, every variant and several threads give the same logits, near those of the float cache.
+/// The integer cache, every variant, and a token alone or among others give the same logits, near those of the float cache.
 #[test]
 fn variants_are_equal_in_every_architecture() {
     each_case(|name, case, vocabulary, prompt| {
@@ -126,5 +127,21 @@ fn variants_are_equal_in_every_architecture() {
             assert!(off(&found, logits) < 1e-2, "{name}, {variant}: {}", off(&found, logits));
             assert_eq!(first.get_or_insert_with(|| found.clone()), &found, "{name}: {variant} differs");
         }
+        // The first token of the second batch, alone and before others.
+        let prompt: Vec<u32> = prompt.iter().copied().cycle().take(BATCH + 9).collect();
+        let options =
+            LoadOptions { context: Some(wanted.context.max(prompt.len())), ..LoadOptions::default() };
+        with_engine(&file, options, |engine| {
+            let alone = engine.logits(&prompt[..=BATCH]).unwrap().to_vec();
+            let mut in_batch = Vec::new();
+            engine
+                .logits_each(&prompt, BATCH, &mut |position, logits| {
+                    if position == BATCH {
+                        in_batch = logits.to_vec();
+                    }
+                })
+                .unwrap();
+            assert_eq!(alone, in_batch, "{name}: a token's logits depend on its batch");
+        });
     });
 }
