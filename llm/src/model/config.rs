@@ -3,14 +3,13 @@
 //! Keys are those of ggml's `docs/gguf.md`, under the architecture's name. Every number is bounded before anything
 //! is computed from it, so that products of them cannot overflow.
 
-use super::architecture::{ARCHITECTURES, Architecture};
+use super::architecture::Architecture;
 use super::error::LoadError;
+use super::keys::Keys;
 use super::rope::Rope;
 use crate::error::Quoted;
-use crate::gguf::{Gguf, Value};
+use crate::gguf::Gguf;
 use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
 
 /// Shape of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +65,7 @@ pub const MAX_HEAD_DIM: usize = 256;
 impl Config {
     /// Reads and checks the metadata.
     pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self, LoadError> {
-        let keys = Keys { gguf, architecture: architecture(gguf)? };
+        let keys = Keys::new(gguf)?;
         let layers = keys.count("block_count", 1..=1024, None)?;
         no_layer_beyond(layers, &keys)?;
         let width = keys.count("embedding_length", 1..=65_536, None)?;
@@ -138,21 +137,6 @@ impl Config {
         let Temperature { scale, every } = self.temperature;
         (libm::log((position / every.max(1)) as f64 + 1.0) * scale + 1.0) as f32
     }
-}
-
-/// The row of the architecture that the file names.
-fn architecture(gguf: &Gguf<'_>) -> Result<&'static Architecture, LoadError> {
-    let key = "general.architecture";
-    let found = gguf.get(key);
-    let name = found.and_then(|value| value.as_str());
-    ARCHITECTURES.iter().find(|row| Some(row.name) == name).ok_or_else(|| {
-        let names: Vec<&str> = ARCHITECTURES.iter().map(|row| row.name).collect();
-        let expected = format!("\"{}\"", names.join("\" or \""));
-        match found {
-            None => LoadError::MissingKey { key: key.into(), expected },
-            Some(value) => LoadError::BadKey { key: key.into(), expected, found: show(&value) },
-        }
-    })
 }
 
 /// Width of a head.
@@ -240,83 +224,5 @@ fn vocabulary(keys: &Keys<'_>) -> Result<usize, LoadError> {
         }
         Some(listed) => Ok(listed as usize),
         None => Ok(rows),
-    }
-}
-
-/// Checked look-ups of keys, given without the architecture's name.
-pub(super) struct Keys<'a> {
-    gguf: &'a Gguf<'a>,
-    /// Whose keys they are.
-    pub(super) architecture: &'static Architecture,
-}
-
-impl<'a> Keys<'a> {
-    fn full(&self, key: &str) -> String {
-        format!("{}.{key}", self.architecture.name)
-    }
-
-    fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.gguf.get(&self.full(key))
-    }
-
-    /// The complaint about a key.
-    pub(super) fn bad(&self, key: &str, expected: String) -> LoadError {
-        match self.get(key) {
-            None => LoadError::MissingKey { key: self.full(key), expected },
-            Some(value) => LoadError::BadKey { key: self.full(key), expected, found: show(&value) },
-        }
-    }
-
-    /// A whole number; a missing key is an error where there is no default.
-    pub(super) fn count(
-        &self,
-        key: &str,
-        range: core::ops::RangeInclusive<usize>,
-        default: Option<usize>,
-    ) -> Result<usize, LoadError> {
-        let found = match (self.get(key), default) {
-            (None, Some(default)) => return Ok(default),
-            (found, _) => found.and_then(|value| value.as_u64()).and_then(|v| usize::try_from(v).ok()),
-        };
-        found
-            .filter(|v| range.contains(v))
-            .ok_or_else(|| self.bad(key, format!("a whole number from {} to {}", range.start(), range.end())))
-    }
-
-    /// A number; a missing key is an error where there is no default.
-    pub(super) fn number(
-        &self,
-        key: &str,
-        range: core::ops::RangeInclusive<f64>,
-        default: Option<f64>,
-    ) -> Result<f64, LoadError> {
-        let found = match (self.get(key), default) {
-            (None, Some(default)) => return Ok(default),
-            (found, _) => found.and_then(|value| value.as_f32()).map(f64::from),
-        };
-        found
-            .filter(|v| range.contains(v))
-            .ok_or_else(|| self.bad(key, format!("a number from {} to {}", range.start(), range.end())))
-    }
-
-    /// One of some words.
-    pub(super) fn text(
-        &self,
-        key: &str,
-        allowed: &[&'static str],
-        default: &'static str,
-    ) -> Result<&'static str, LoadError> {
-        let Some(value) = self.get(key) else { return Ok(default) };
-        let found = allowed.iter().copied().find(|&word| value.as_str() == Some(word));
-        found.ok_or_else(|| self.bad(key, format!("\"{}\"", allowed.join("\" or \""))))
-    }
-}
-
-/// A value as a short text.
-fn show(value: &Value<'_>) -> Quoted {
-    match value.as_bytes() {
-        Some(bytes) => Quoted::new(bytes),
-        None if value.as_array().is_some() => Quoted::new(b"an array"),
-        None => Quoted::new(format!("{value:?}").as_bytes()),
     }
 }

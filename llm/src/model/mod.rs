@@ -8,6 +8,7 @@ pub mod architecture;
 pub mod attention;
 pub mod config;
 pub mod error;
+mod keys;
 pub mod kv;
 pub mod math;
 pub mod matrix;

@@ -2,8 +2,8 @@
 //! YaRN (Peng et al. 2023) and tensors of divisors (llama 3, LongRoPE), as llama.cpp computes them.
 
 use super::architecture::{Architecture, Pairing, RopeFactors};
-use super::config::Keys;
 use super::error::LoadError;
+use super::keys::Keys;
 use alloc::string::String;
 
 /// How queries and keys are rotated.
