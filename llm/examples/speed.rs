@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (cpus, prefill, decode) = (number(2, 1), number(3, 128), number(4, 32));
     let variant = Variant::ALL.into_iter().find(|v| Some(v.to_string()) == arguments.get(5).cloned());
     let file = std::fs::read(arguments.get(1).ok_or("no model file given")?)?;
-    let mut memory = vec![0u8; 256 << 20];
+    let mut memory = vec![0u8; 1 << 30];
     let (threads, clock) = (Threads::new(cpus), StdClock::new());
     let options = LoadOptions { variant, ..LoadOptions::default() };
     let mut engine = Engine::load(Gguf::parse(&file)?, Pool::new(&mut memory), &threads, &clock, options)?;

@@ -156,5 +156,8 @@ mod tests {
         }
         let alone = report(false).text(Style::Text);
         assert!(alone.contains("peer     none"), "{alone}");
+        assert!(!alone.contains("the machine was busy"), "{alone}");
+        let busy = Report { load_before: Some(3.0), ..report(true) }.text(Style::Text);
+        assert!(busy.contains("load     3.00 before") && busy.contains("the machine was busy"), "{busy}");
     }
 }

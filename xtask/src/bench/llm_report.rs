@@ -11,6 +11,9 @@ pub type Target = f64;
 /// Memory of SmolLM2-135M beside its file at 2048 positions.
 pub const MEMORY_TARGET: usize = 150 << 20;
 
+/// A load average above this means that other work took CPU time or memory bandwidth from what is measured.
+const QUIET: f64 = 0.5;
+
 /// Everything that was measured in one run.
 pub struct Report {
     /// The machine.
@@ -156,10 +159,16 @@ impl Report {
     fn head(&self, style: Style) -> String {
         let load = |load: Option<f64>| load.map_or("unknown".to_owned(), |load| format!("{load:.2}"));
         let (before, after) = (load(self.load_before), load(self.load_after));
+        let busy = match self.load_before {
+            Some(load) if load > QUIET => "; the machine was busy: figures and ratios say little",
+            _ => "",
+        };
         let mut lines = vec![("machine", format!("{}; accelerator none", self.host))];
         lines.push((
             "load",
-            format!("{before} before, {after} after (1-minute averages; our own work is in the latter)"),
+            format!(
+                "{before} before, {after} after (1-minute averages; our own work is in the latter){busy}"
+            ),
         ));
         lines.push((
             "peer",
