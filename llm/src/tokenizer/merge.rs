@@ -1,7 +1,8 @@
 //! The merge loop that byte-level BPE and SentencePiece share: best pair first, until no pair is left.
 //!
 //! Symbols are a doubly linked list in a vector, candidate pairs a heap, so a text of n symbols takes
-//! O(n log n) however it is made up. The order (best key, then leftmost) is that of llama.cpp.
+//! O(n log n) however it is made up. The order (best key, then leftmost) is that of llama.cpp. Most words are short:
+//! for those, looking at every pair for the best costs less than the heap does.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
@@ -9,6 +10,9 @@ use core::cmp::Reverse;
 
 /// No token, or no neighbour.
 pub(super) const NONE: u32 = u32::MAX;
+
+/// Most symbols of a word that is merged without the heap.
+const SHORT: usize = 16;
 
 /// A piece of the text, possibly with its token.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +64,43 @@ impl Merger {
 
     /// Merges until nothing more can be. `rule` gives a pair's key (lower is better) and resulting token.
     pub fn run(&mut self, rule: impl Fn(&Symbol, &Symbol) -> Option<(u32, u32)>) {
+        if self.symbols.len() <= SHORT { self.run_short(rule) } else { self.run_long(rule) }
+    }
+
+    fn run_short(&mut self, rule: impl Fn(&Symbol, &Symbol) -> Option<(u32, u32)>) {
+        /// Key and result of a pair that cannot be merged.
+        const NEVER: (u32, u32) = (u32::MAX, NONE);
+        let propose = |symbols: &[Symbol], left: usize| match symbols.get(left..) {
+            Some([left, right, ..]) => rule(left, right).unwrap_or(NEVER),
+            _ => NEVER,
+        };
+        // At each place the pair of the symbol there and the next.
+        let mut pairs = [NEVER; SHORT];
+        for (left, pair) in pairs.iter_mut().enumerate().take(self.symbols.len()) {
+            *pair = propose(&self.symbols, left);
+        }
+        loop {
+            let live = pairs.iter().take(self.symbols.len()).enumerate();
+            // Of equals, the leftmost.
+            let Some((best, &(_, merged))) = live.min_by_key(|(_, pair)| pair.0) else { return };
+            let right = best + 1;
+            if merged == NONE || right >= self.symbols.len() {
+                return;
+            }
+            let gone = self.symbols.remove(right);
+            pairs.copy_within(right + 1.., right);
+            if let Some(left) = self.symbols.get_mut(best) {
+                (left.id, left.len) = (merged, left.len + gone.len);
+            }
+            for at in best.saturating_sub(1)..=best {
+                if let Some(pair) = pairs.get_mut(at) {
+                    *pair = propose(&self.symbols, at);
+                }
+            }
+        }
+    }
+
+    fn run_long(&mut self, rule: impl Fn(&Symbol, &Symbol) -> Option<(u32, u32)>) {
         for right in 1..self.symbols.len() as u32 {
             self.propose(right - 1, right, &rule);
         }
@@ -96,6 +137,29 @@ impl Merger {
         if let Some((key, merged)) = rule(l, r) {
             let candidate = Candidate { key, left, right, left_len: l.len, right_len: r.len, merged };
             self.queue.push(Reverse(candidate));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn short_words_merge_as_long_ones_do(
+            ids in prop::collection::vec(0..4u32, 0..=SHORT),
+            table in prop::collection::vec(prop::option::weighted(0.6, (0..6u32, 0..8u32)), 64),
+        ) {
+            let rule = |left: &Symbol, right: &Symbol| table[(left.id * 8 + right.id) as usize];
+            let merged = |short: bool| {
+                let mut merger = Merger::default();
+                merger.start(ids.iter().map(|&id| (id, 1)));
+                if short { merger.run_short(rule) } else { merger.run_long(rule) }
+                merger.symbols().map(|symbol| (symbol.id, symbol.start, symbol.len)).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(merged(true), merged(false));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! GPT-2's pattern and `\p{N}` by hand: the two that the models we ship use, about three times as fast as the general
-//! matcher. What they give is tested to be the same.
+//! GPT-2's pattern and `\p{N}` by hand: the two that the models we ship use. Encoding with them takes a sixth fewer
+//! instructions than with the general matcher (counted with callgrind); what they give is tested to be the same.
 
 use crate::tokenizer::classes::{is_letter, is_number};
 
