@@ -16,6 +16,9 @@
 //! 4. **Simple before fast, except in the dot products** ([`simd`]), the only place with `unsafe`
 //!    (and the std thread pool, for host programs).
 //!
+//! What an answer may be can be said by a grammar ([`grammar`]), which the model is held to token by token; a generation
+//! beyond the context's end stops or shifts, as its options say.
+//!
 //! Honest limits: one sequence at a time; the architectures of [`model::architecture`] (llama with Mistral and SmolLM,
 //! mistral3, smollm3, qwen2, qwen3, phi3, gemma2), dense ones only: no mixture of experts, no biases in the feed-forward
 //! network, no encoders. Types of weights: [`model::matrix::MATRIX_TYPES`]; the codebook types IQ1 to IQ3 are not among them.
@@ -51,6 +54,7 @@ pub mod answer;
 pub mod clock;
 pub mod error;
 pub mod gguf;
+pub mod grammar;
 pub mod knowledge;
 pub mod parallel;
 pub mod pool;
@@ -63,8 +67,6 @@ pub mod tokenizer;
 
 #[cfg(feature = "neural")]
 pub mod engine;
-#[cfg(feature = "neural")]
-pub mod grammar;
 #[cfg(feature = "neural")]
 pub mod model;
 #[cfg(feature = "neural")]

@@ -154,6 +154,31 @@ fn bytes_of(tokenizer: &Tokenizer<'_>, token: u32) -> Vec<u8> {
     bytes
 }
 
+/// Bounds are for one token: many texts under one constraint, with its masks known or forgotten, never reach them.
+#[test]
+fn a_constraint_does_not_wear_out() {
+    let file = vocabulary();
+    let mut memory = vec![0; 1 << 20];
+    let gguf = Gguf::parse(&file).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&gguf, &mut Pool::new(&mut memory)).unwrap();
+    let trie = TokenTrie::new(&tokenizer).unwrap();
+    let grammar = Grammar::parse("root ::= [ab]{0,20000} \"c\"").unwrap();
+    let mut constraint = Constraint::new(&grammar, &trie).unwrap();
+    for _ in 0..100_000 {
+        constraint.restart().unwrap();
+        assert!(constraint.mask().unwrap().contains(b'c'.into()));
+        constraint.accept(b'c'.into(), &tokenizer).unwrap();
+        assert!(constraint.is_complete());
+    }
+    // Without masks, through more states than are kept.
+    constraint.restart().unwrap();
+    for _ in 0..10_000 {
+        constraint.accept(b'b'.into(), &tokenizer).unwrap();
+    }
+    assert!(constraint.mask().unwrap().contains(b'c'.into()));
+    assert!(constraint.state_bytes() < 4 << 20, "{}", constraint.state_bytes());
+}
+
 /// Lets `random` choose among the allowed tokens, and compares every mask with what the simple matcher says of each token.
 fn follow(simple: &Simple, seed: u64, cache: usize, tokens: usize) -> Result<(), TestCaseError> {
     let file = vocabulary();

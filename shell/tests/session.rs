@@ -180,10 +180,18 @@ fn options_of_a_query_reach_the_machine() {
     assert_eq!((request.temperature, request.seed, request.top_k, request.top_p), (0.5, 9, 3, 0.5));
     session(&machine, "slm query what is -v 8086:10d3\r");
     assert_eq!(machine.requests.borrow()[1].question, "what is 8086:10d3");
+    session(&machine, "slm query --grammar 'root ::= \"yes\" | \"no\"' is it so\r");
+    let request = machine.requests.borrow()[2].clone();
+    assert_eq!(request.grammar.as_deref(), Some("root ::= \"yes\" | \"no\""));
+    assert_eq!((request.question.as_str(), machine.requests.borrow()[1].grammar.clone()), ("is it so", None));
     let errors = [
         ("--max-tokens 0", "`--max-tokens` is a whole number from 1 to 100000, not `0`"),
         ("--temp=NaN", "`--temp` is a number from 0 to 10, not `NaN`"),
         ("--top-p 1.5", "`--top-p` is a number from 0.001 to 1, not `1.5`"),
+        (
+            "--backend rules --grammar x",
+            "the rule engine follows no grammar; leave --backend rules or --grammar out",
+        ),
         ("--seed -1", "`--seed` is a whole number from 0 to 18446744073709551615, not `-1`"),
         ("--max-token 5", "`slm query` has no option `--max-token`; did you mean `--max-tokens`?"),
     ];

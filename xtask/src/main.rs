@@ -130,6 +130,8 @@ enum BenchCommand {
     Sched,
     /// The crash predictor: how long an update takes on this host.
     Crash,
+    /// Token masks of grammars on this host, over the default model's vocabulary: cold and warm.
+    Grammar,
     /// The booted kernel: boot time, tokens per second, kernel variants, the model's memory.
     Kernel(bench::kernel::Options),
 }
@@ -229,6 +231,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
             crash::bench::bench();
             Ok(())
         }
+        Command::Bench { command: BenchCommand::Grammar } => bench::grammar::bench(),
         Command::Bench { command: BenchCommand::Kernel(options) } => bench::kernel::bench(&options),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),

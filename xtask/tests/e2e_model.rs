@@ -104,6 +104,35 @@ fn every_machine_gives_the_same_answer() {
     }
 }
 
+/// A grammar says what an answer may be, for the model alone; what is no grammar is refused in a sentence.
+#[test]
+fn an_answer_is_held_to_its_grammar() {
+    let (mut guest, _) = boot(&with_model());
+    let grammar = |text: &str, question: &str| format!("slm query --grammar '{text}' \"{question}\" --json");
+    let reply = guest.json(&grammar("root ::= \"yes\" | \"no\"", "Is Linux a kernel?"), ANSWER).unwrap();
+    let answer = reply["answer"].as_str().unwrap_or_default().to_owned();
+    assert!(["yes", "no"].contains(&answer.as_str()), "{reply}");
+    assert_eq!((&reply["stop"], &reply["backend"]), (&"end".into(), &"neural".into()), "{reply}");
+
+    // Without a grammar a record would answer this.
+    let device = grammar("root ::= [0-9]{4} \":\" [0-9a-f]{4}", "PCI device 8086:10d3 is");
+    let reply = guest.json(&device, ANSWER).unwrap();
+    let answer = reply["answer"].as_str().unwrap_or_default().as_bytes().to_vec();
+    assert!(answer.len() == 9 && answer[4] == b':', "{reply}");
+    assert_eq!(reply["record_tokens"], 0, "{reply}");
+    // The beginning of the prompt was read for the first question.
+    assert!(reply["reused_tokens"].as_u64() > Some(0), "{reply}");
+
+    let refused = guest.command("slm query --grammar 'root ::= a' x", COMMAND).unwrap();
+    assert!(refused.contains("error: grammar, line 1, column 10: rule \"a\" is not defined"), "{refused}");
+
+    let kept = guest.json("slm status --json", COMMAND).unwrap()["prefix_cache"].clone();
+    let number = |name: &str| kept[name].as_u64().unwrap_or_else(|| panic!("no {name}: {kept}"));
+    assert!(number("hit_percent") > 0, "{kept}");
+    assert_eq!(number("live_tokens") + number("kept_tokens"), number("reused_tokens"), "{kept}");
+    power_off(guest);
+}
+
 #[test]
 fn with_too_little_memory_the_rule_engine_answers() {
     // The embedded model is 94 MiB: less than that and nothing could load the kernel at all.

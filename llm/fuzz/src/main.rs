@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Targets: `"gguf"` (a file: parse, walk everything, build tokenizer and engine, generate), `"tokenizer"` (a text
-//! on small vocabularies; decoding must give it back), `"rules"` (a question).
+//! on small vocabularies; decoding must give it back), `"rules"` (a question), `"grammar"` (a grammar; its masks must hold
+//! what it allows).
 //!
 //! Why not cargo-fuzz: its sanitizers need nightly. LLVM's coverage pass does not: `-C passes` and `-C llvm-args`
 //! are stable. So this program starts itself again, built with that pass for the library under test, and
@@ -14,6 +15,7 @@
 
 mod coverage;
 mod gguf;
+mod grammar;
 mod instrument;
 mod model_file;
 mod mutate;
@@ -30,10 +32,11 @@ fn main() -> ExitCode {
     let target: &mut dyn run::Target = match arguments.first().map(String::as_str) {
         Some("gguf") => &mut gguf::GgufTarget::new(),
         Some("tokenizer") => &mut tokenizer::TokenizerTarget::new(),
+        Some("grammar") => &mut grammar::GrammarTarget::new(),
         Some("rules") => &mut rules::RulesTarget::new(),
         _ => {
             eprintln!(
-                "usage: llm-fuzz gguf|tokenizer|rules [RUNS] [SEED]\n       llm-fuzz TARGET replay FILE..."
+                "usage: llm-fuzz gguf|tokenizer|rules|grammar [RUNS] [SEED]\n       llm-fuzz TARGET replay FILE..."
             );
             return ExitCode::from(2);
         }

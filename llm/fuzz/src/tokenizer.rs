@@ -123,7 +123,8 @@ fn alphabet() -> Vec<String> {
         .collect()
 }
 
-fn bpe(pre: &str) -> Vec<u8> {
+/// A byte-level vocabulary: every byte, a few words, control tokens.
+pub fn bpe(pre: &str) -> Vec<u8> {
     let mut tokens = alphabet();
     tokens.extend(
         ["he", "ll", "hell", "hello", "aa", "aaaa", "aaaaaaaa", "<|im_start|>", "<|im_end|>", "<user>"]

@@ -47,6 +47,8 @@ impl<'g> Constraint<'g> {
 
     /// Begins another text.
     pub fn restart(&mut self) -> Result<(), ConstraintError> {
+        self.at = DEAD;
+        self.begin()?;
         self.at = self.machine.start(&self.grammar.automaton, self.grammar.root)?;
         Ok(())
     }
@@ -56,15 +58,21 @@ impl<'g> Constraint<'g> {
         if let Some(place) = self.masks.find(self.at) {
             return Ok(self.masks.get(place));
         }
-        let (at, renewed) = self.machine.begin_mask(&self.grammar.automaton, self.at)?;
-        if renewed {
-            self.masks.forget();
-            self.at = at;
-        }
+        self.begin()?;
         let mut mask = self.masks.take()?;
         self.fill(&mut mask)?;
         let place = self.masks.put(self.at, mask);
         Ok(self.masks.get(place))
+    }
+
+    /// Before any work of the machine's.
+    fn begin(&mut self) -> Result<(), ConstraintError> {
+        let (at, renewed) = self.machine.begin(&self.grammar.automaton, self.at)?;
+        if renewed {
+            self.masks.forget();
+            self.at = at;
+        }
+        Ok(())
     }
 
     /// Walks the tree along all ways that the grammar allows.
@@ -103,6 +111,7 @@ impl<'g> Constraint<'g> {
         if tokenizer.is_end(token) {
             return if self.may_end() { Ok(()) } else { Err(ConstraintError::NotAllowed { token }) };
         }
+        self.begin()?;
         self.bytes.clear();
         tokenizer.decode(token, &mut self.bytes);
         let mut state = if self.bytes.is_empty() { DEAD } else { self.at };

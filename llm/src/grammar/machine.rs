@@ -5,7 +5,7 @@
 //! one look-up ("lazy" subset construction, as in RE2; for grammars that are not regular, over stacks). A rule called at the
 //! end of another leaves nothing on the stack, so lists written by recursion take no depth.
 //!
-//! All tables are bounded. Between masks, one that is half full begins anew; one that becomes full within a mask
+//! All tables are bounded. Between tokens, one that is half full begins anew; one that becomes full within a mask
 //! is an error.
 
 use super::compile::{Automaton, END, Node};
@@ -22,8 +22,8 @@ pub const MAX_PLACES: usize = 1 << 16;
 pub const MAX_CELLS: usize = 1 << 15;
 /// Deepest stack. Rules nested deeper are not begun, so a text that needs more is not allowed.
 pub const MAX_DEPTH: u16 = 512;
-/// Most nodes looked at for one mask.
-pub const MAX_STEPS: usize = 4 << 20;
+/// Most nodes looked at for one mask: about a tenth of a second.
+pub const MAX_STEPS: usize = 1 << 18;
 
 /// The state in which no text can be.
 pub(super) const DEAD: u32 = 0;
@@ -59,7 +59,7 @@ pub(super) struct Machine {
     places: usize,
     /// The state behind each state and class of bytes, [`UNKNOWN`] where nobody asked yet.
     steps: Vec<u32>,
-    /// Nodes looked at since [`begin_mask`](Self::begin_mask).
+    /// Nodes looked at since [`begin`](Self::begin).
     work: usize,
 }
 
@@ -111,9 +111,9 @@ impl Machine {
             + self.places * 2 * size_of::<Place>()
     }
 
-    /// Begins the account of one mask's work. Where the tables are half full, they are emptied but for `state`: the
+    /// Begins the account of the work for one mask (or one token). Where the tables are half full, they are emptied but for `state`: the
     /// number that it has then, and whether all others have become invalid.
-    pub fn begin_mask(&mut self, automaton: &Automaton, state: u32) -> Result<(u32, bool), ConstraintError> {
+    pub fn begin(&mut self, automaton: &Automaton, state: u32) -> Result<(u32, bool), ConstraintError> {
         self.work = 0;
         let full = self.states.len() > MAX_STATES / 2
             || self.places > MAX_PLACES / 2

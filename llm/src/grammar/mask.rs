@@ -30,12 +30,12 @@ impl Mask {
     /// Makes the logits of all others negative infinity.
     pub fn apply(&self, logits: &mut [f32]) {
         for (logits, word) in logits.chunks_mut(64).zip(&self.bits) {
-            if *word == u64::MAX {
-                continue;
-            }
-            for (bit, logit) in logits.iter_mut().enumerate() {
-                if word >> bit & 1 == 0 {
-                    *logit = f32::NEG_INFINITY;
+            match *word {
+                0 => logits.fill(f32::NEG_INFINITY),
+                u64::MAX => {}
+                _ => {
+                    let forbidden = logits.iter_mut().enumerate().filter(|(bit, _)| word >> bit & 1 == 0);
+                    forbidden.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
                 }
             }
         }

@@ -80,10 +80,9 @@ impl Grammar {
         let mut machine = machine::Machine::default();
         let mut state = machine.start(&self.automaton, self.root);
         for &byte in text {
-            state =
-                state.and_then(|state| machine.begin_mask(&self.automaton, state)).and_then(|(state, _)| {
-                    if state == DEAD { Ok(DEAD) } else { machine.step(&self.automaton, state, byte) }
-                });
+            state = state.and_then(|state| machine.begin(&self.automaton, state)).and_then(|(state, _)| {
+                if state == DEAD { Ok(DEAD) } else { machine.step(&self.automaton, state, byte) }
+            });
         }
         state.is_ok_and(|state| machine.may_end(state))
     }

@@ -166,14 +166,16 @@ impl Simple {
             Expression::Sequence(items) => {
                 items.iter().for_each(|item| self.draw_from(item, random, depth, text));
             }
-            // Deep down the last choice, which is a literal in every rule.
+            // Deep down, and in long texts, the last choice, which is a literal in every rule.
             Expression::Choice(items) => {
-                let at = if depth > 4 { items.len() - 1 } else { below(random, items.len()) };
+                let at =
+                    if depth > 2 || text.len() > 12 { items.len() - 1 } else { below(random, items.len()) };
                 self.draw_from(&items[at], random, depth, text);
             }
             Expression::Repeat(item, least, most) => {
                 let more = most.map_or(3, |most| most - least) as usize;
-                let times = *least as usize + if depth > 4 { 0 } else { below(random, more + 1) };
+                let times =
+                    *least as usize + if depth > 2 || text.len() > 12 { 0 } else { below(random, more + 1) };
                 (0..times).for_each(|_| self.draw_from(item, random, depth, text));
             }
             Expression::Bracketed(rule) => {

@@ -7,6 +7,7 @@ mod completion;
 #[cfg(feature = "ai-ops")]
 mod crashctl;
 mod free;
+mod grammar;
 mod help;
 mod how_to;
 mod log;
@@ -23,6 +24,7 @@ mod top;
 mod uptime;
 
 pub use completion::CommandCompleter;
+pub use grammar::grammar;
 pub use how_to::command_help;
 
 use crate::args::{Args, UsageError, brief};
