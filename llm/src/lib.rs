@@ -9,8 +9,9 @@
 //! 2. **All memory of a run comes from one pool** ([`pool::Pool`]) whose bytes are accounted by
 //!    purpose. Weights stay where the GGUF lies. On the heap are only the table that says where each block's
 //!    matrices lie (at most 800 bytes a block, `model::weights`), the tokenizer's compiled patterns (some
-//!    kilobytes, [`tokenizer`]), some bytes of an unfinished character, and what ends with the call that made it: names while a file is checked, a text while it is
-//!    encoded, a template's parts, the vectors that variants are timed with.
+//!    kilobytes, [`tokenizer`]), some bytes of an unfinished character, and what ends with the call that made it: names
+//!    while a file is checked, a text while it is encoded, a template's parts, the vectors that variants are timed with, a
+//!    score. A grammar and its masks are their caller's, on the heap too, and bounded ([`grammar`]).
 //! 3. **A file is hostile until proven otherwise.** Everything that comes from a GGUF is checked, and an
 //!    error names the key or tensor, what was expected and what was found.
 //! 4. **Simple before fast, except in the dot products** ([`simd`]), the only place with `unsafe`
