@@ -29,6 +29,7 @@ pub use crate::model::error::LoadError;
 pub use crate::model::kv::KvFormat;
 use crate::model::kv::bytes_per_position;
 use crate::model::matrix::{Compute, Placing, packed_bytes};
+use crate::model::stored::CHUNK;
 use crate::model::{BATCH, Llama};
 use crate::parallel::Parallel;
 use crate::pool::{Pool, PoolFull, PoolUsage, Purpose};
@@ -269,16 +270,17 @@ fn panels_fit(gguf: &Gguf<'_>, config: &Config, options: &LoadOptions, pool: &Po
         sum.saturating_add(packed_bytes(tensor.kind, columns, rows))
     });
     let positions = options.context.unwrap_or(LEAST_CONTEXT).min(config.context);
-    let others = positions.saturating_mul(bytes_per_position(config, options.kv)).saturating_add(BUFFERS);
+    let others =
+        positions.saturating_mul(bytes_per_position(config.kv_shape(), options.kv)).saturating_add(BUFFERS);
     packed.saturating_add(others) <= pool.usage().free
 }
 
 /// Positions to set up.
 fn context(config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> Result<usize, LoadError> {
-    // A position's keys, values and its token; and the padding of the pieces.
-    let each = bytes_per_position(config, options.kv) + size_of::<u32>();
+    // A position's keys, values and its token; the cache is in whole chunks; and the padding of the pieces.
+    let each = bytes_per_position(config.kv_shape(), options.kv) + size_of::<u32>();
     let free = pool.usage().free;
-    let fitting = free.saturating_sub(8 * crate::pool::ALIGNMENT) / each;
+    let fitting = free.saturating_sub(8 * crate::pool::ALIGNMENT) / each / CHUNK * CHUNK;
     let (wanted, least) = match options.context {
         Some(asked) if !(1..=config.context).contains(&asked) => {
             return Err(LoadError::BadContext { asked, limit: config.context });
@@ -287,7 +289,7 @@ fn context(config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> Result<us
         None => (config.context, LEAST_CONTEXT.min(config.context)),
     };
     if fitting < least {
-        let wanted = least.saturating_mul(each);
+        let wanted = least.next_multiple_of(CHUNK).saturating_mul(each);
         return Err(PoolFull { purpose: Purpose::KvCache, wanted, free }.into());
     }
     Ok(wanted.min(fitting))

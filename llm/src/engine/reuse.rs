@@ -56,6 +56,6 @@ impl Engine<'_> {
 
     /// Bytes of keys and values of one position.
     pub fn bytes_per_position(&self) -> usize {
-        bytes_per_position(&self.info.config, self.kv)
+        bytes_per_position(self.info.config.kv_shape(), self.kv)
     }
 }

@@ -6,6 +6,7 @@
 use super::architecture::Architecture;
 use super::error::LoadError;
 use super::keys::Keys;
+use super::kv::Shape;
 use super::rope::Rope;
 use crate::error::Quoted;
 use crate::gguf::Gguf;
@@ -115,6 +116,11 @@ impl Config {
     /// Width of all key (or value) heads together.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// What the cache of keys and values is made for.
+    pub fn kv_shape(&self) -> Shape {
+        Shape { layers: self.layers, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 
     /// Whether layer `index` rotates queries and keys.

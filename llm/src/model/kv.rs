@@ -1,17 +1,28 @@
 //! The key/value cache: what attention remembers of past positions.
 //!
-//! Two forms. `Integer` (the default) stores each key and value head as 14-bit integers under a float scale of
-//! its own: as small as F16, no less precise in a dot product (F16 has 11 bits), and multiplied with
-//! `pmaddwd`. `Float` stores f32, for comparisons with reference implementations.
+//! Three forms. `Integer` (the default) stores each key and value head as 14-bit integers under a float scale of
+//! its own: as small as F16, and no less precise in a dot product (F16 has 11 bits). `Byte` stores 8-bit integers under
+//! such a scale: half the memory, for a loss that `docs/plans/llm.md` states. `Float` stores f32, for comparisons with
+//! reference implementations.
 //!
-//! Layout: `[layer][kv head][position][head_dim]`, so that attention reads consecutive memory.
+//! Layout: `[layer][kv head][chunk of 16 positions]`, so that attention reads consecutive memory; a chunk of integers is
+//! laid out as [`super::stored`] says, one of floats as `[position][head_dim]`.
 
-use super::config::Config;
+use super::attention::Integers;
+use super::stored::{CHUNK, Stored, key_index, to_integers, value_index};
 use crate::pool::{Pool, PoolFull, Purpose};
 use core::ops::Range;
 
-/// Largest stored magnitude. 16 weights of at most 16383 (see `attention`) times this stay below 2^31.
-pub const MAX_STORED: i32 = 8191;
+/// For how many heads keys and values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Key/value heads of each.
+    pub kv_heads: usize,
+    /// Width of a head; even.
+    pub head_dim: usize,
+}
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,71 +30,79 @@ pub enum KvFormat {
     /// 14-bit integers with a scale per head and position.
     #[default]
     Integer,
+    /// 8-bit integers with a scale per head and position.
+    Byte,
     /// f32.
     Float,
 }
 
-/// Keys or values of one layer and one head, all positions.
+/// Keys and values of one layer and one head, all positions.
 #[derive(Clone, Copy)]
 pub enum Head<'a> {
-    /// Integers, `[position][head_dim]`, and the scale of each position.
-    Integer(&'a [i16], &'a [f32]),
+    /// 14-bit integers.
+    Short(Integers<'a, i16>),
+    /// 8-bit integers.
+    Byte(Integers<'a, i8>),
     /// Floats, `[position][head_dim]`.
-    Float(&'a [f32]),
+    Float {
+        /// Keys.
+        keys: &'a [f32],
+        /// Values.
+        values: &'a [f32],
+    },
 }
 
-/// Keys (or values) of all layers.
-struct Store<'p> {
-    integers: &'p mut [i16],
-    scales: &'p mut [f32],
-    floats: &'p mut [f32],
+/// Keys and values of all layers as integers.
+struct Store<'p, T> {
+    keys: &'p mut [T],
+    key_scales: &'p mut [f32],
+    values: &'p mut [T],
+    value_scales: &'p mut [f32],
+}
+
+/// The memory of the cache.
+enum Memory<'p> {
+    Short(Store<'p, i16>),
+    Byte(Store<'p, i8>),
+    Float { keys: &'p mut [f32], values: &'p mut [f32] },
 }
 
 /// The cache.
 pub struct KvCache<'p> {
-    keys: Store<'p>,
-    values: Store<'p>,
-    format: KvFormat,
+    memory: Memory<'p>,
     context: usize,
-    layers: usize,
-    kv_heads: usize,
-    head_dim: usize,
+    shape: Shape,
 }
 
 /// Bytes of the cache for each position.
-pub fn bytes_per_position(config: &Config, format: KvFormat) -> usize {
-    let heads = 2 * config.layers * config.kv_heads;
+pub fn bytes_per_position(shape: Shape, format: KvFormat) -> usize {
+    let heads = 2 * shape.layers * shape.kv_heads;
     match format {
-        KvFormat::Integer => heads * (2 * config.head_dim + 4),
-        KvFormat::Float => heads * 4 * config.head_dim,
+        KvFormat::Integer => heads * (2 * shape.head_dim + 4),
+        KvFormat::Byte => heads * (shape.head_dim + 4),
+        KvFormat::Float => heads * 4 * shape.head_dim,
     }
 }
 
 impl<'p> KvCache<'p> {
-    /// A cache for `context` positions.
+    /// A cache for `context` positions, in whole chunks.
     pub fn new(
-        config: &Config,
+        shape: Shape,
         context: usize,
         format: KvFormat,
         pool: &mut Pool<'p>,
     ) -> Result<Self, PoolFull> {
-        let mut store = || {
-            let slots = context.saturating_mul(config.layers * config.kv_heads);
-            let values = slots.saturating_mul(config.head_dim);
-            // Every position is written before it is read, so the memory need not be zeroed.
-            let (integers, scales, floats) = match format {
-                KvFormat::Integer => (values, slots, 0),
-                KvFormat::Float => (0, 0, values),
-            };
-            Ok(Store {
-                integers: pool.take_unzeroed(Purpose::KvCache, integers)?,
-                scales: pool.take_unzeroed(Purpose::KvCache, scales)?,
-                floats: pool.take_unzeroed(Purpose::KvCache, floats)?,
-            })
+        let head_dim = shape.head_dim;
+        let slots = context.next_multiple_of(CHUNK).saturating_mul(shape.layers * shape.kv_heads);
+        let memory = match format {
+            KvFormat::Integer => Memory::Short(Store::new(slots, head_dim, pool)?),
+            KvFormat::Byte => Memory::Byte(Store::new(slots, head_dim, pool)?),
+            KvFormat::Float => {
+                let mut floats = || pool.take_unzeroed(Purpose::KvCache, slots.saturating_mul(head_dim));
+                Memory::Float { keys: floats()?, values: floats()? }
+            }
         };
-        let (keys, values) = (store()?, store()?);
-        let Config { layers, kv_heads, head_dim, .. } = *config;
-        Ok(Self { keys, values, format, context, layers, kv_heads, head_dim })
+        Ok(Self { memory, context, shape })
     }
 
     /// Positions that fit.
@@ -91,151 +110,165 @@ impl<'p> KvCache<'p> {
         self.context
     }
 
+    /// The slot of a head's first position.
+    fn first_slot(&self, layer: usize, head: usize) -> usize {
+        (layer * self.shape.kv_heads + head) * self.context.next_multiple_of(CHUNK)
+    }
+
     /// Stores keys and values, `[token][head][head_dim]`, of the positions from `first` on, all below
     /// [`context`](Self::context).
     pub fn store(&mut self, layer: usize, first: usize, keys: &[f32], values: &[f32]) {
-        let heads = keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim));
+        let heads = keys.chunks_exact(self.shape.head_dim).zip(values.chunks_exact(self.shape.head_dim));
         for (item, (key, value)) in heads.enumerate() {
-            let (token, head) = (item / self.kv_heads, item % self.kv_heads);
-            let slot = (layer * self.kv_heads + head) * self.context + first + token;
-            self.keys.store(self.format, slot, key);
-            self.values.store(self.format, slot, value);
+            let (token, head) = (item / self.shape.kv_heads, item % self.shape.kv_heads);
+            let slot = self.first_slot(layer, head) + first + token;
+            match &mut self.memory {
+                Memory::Short(store) => store.store(slot, key, value),
+                Memory::Byte(store) => store.store(slot, key, value),
+                Memory::Float { keys, values } => {
+                    let here = slot * key.len()..(slot + 1) * key.len();
+                    for (to, from) in [(keys, key), (values, value)] {
+                        if let Some(to) = to.get_mut(here.clone()) {
+                            to.copy_from_slice(from);
+                        }
+                    }
+                }
+            }
         }
     }
 
     /// Writes what it holds for some positions to `out`, of [`bytes_per_position`] each.
     pub fn copy_out(&self, positions: Range<usize>, out: &mut [u8]) {
-        let mut out = out;
-        for slots in self.slots(&positions) {
-            for store in [&self.keys, &self.values] {
-                out = store.copy_out(self.format, slots.clone(), self.head_dim, out);
+        let mut out = Output(out);
+        for slot in self.slots(positions) {
+            match &self.memory {
+                Memory::Short(store) => store.copy_out(slot, self.shape.head_dim, &mut out),
+                Memory::Byte(store) => store.copy_out(slot, self.shape.head_dim, &mut out),
+                Memory::Float { keys, values } => {
+                    let here = slot * self.shape.head_dim..(slot + 1) * self.shape.head_dim;
+                    for floats in [keys, values] {
+                        floats[here.clone()].iter().for_each(|value| out.put(value));
+                    }
+                }
             }
         }
     }
 
     /// Takes back what [`copy_out`](Self::copy_out) wrote for these positions.
     pub fn copy_in(&mut self, positions: Range<usize>, bytes: &[u8]) {
-        let mut bytes = bytes;
-        for slots in self.slots(&positions) {
-            for store in [&mut self.keys, &mut self.values] {
-                bytes = store.copy_in(self.format, slots.clone(), self.head_dim, bytes);
+        let mut bytes = Input(bytes);
+        for slot in self.slots(positions) {
+            match &mut self.memory {
+                Memory::Short(store) => store.copy_in(slot, self.shape.head_dim, &mut bytes),
+                Memory::Byte(store) => store.copy_in(slot, self.shape.head_dim, &mut bytes),
+                Memory::Float { keys, values } => {
+                    let here = slot * self.shape.head_dim..(slot + 1) * self.shape.head_dim;
+                    for floats in [keys, values] {
+                        floats[here.clone()].iter_mut().for_each(|value| *value = bytes.take());
+                    }
+                }
             }
         }
     }
 
     /// Where these positions lie, layer by layer and head by head.
-    fn slots(&self, positions: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (context, heads) = (self.context, self.layers * self.kv_heads);
-        let Range { start, end } = positions.clone();
-        (0..heads).map(move |head| head * context + start..head * context + end)
+    fn slots(&self, positions: Range<usize>) -> impl Iterator<Item = usize> + use<> {
+        let each = self.context.next_multiple_of(CHUNK);
+        let heads = self.shape.layers * self.shape.kv_heads;
+        (0..heads).flat_map(move |head| positions.clone().map(move |position| head * each + position))
     }
 
     /// Keys and values of one head.
-    pub fn head(&self, layer: usize, head: usize) -> (Head<'_>, Head<'_>) {
-        let first = (layer * self.kv_heads + head) * self.context;
-        let end = first + self.context;
-        (
-            self.keys.head(self.format, first, end, self.head_dim),
-            self.values.head(self.format, first, end, self.head_dim),
-        )
-    }
-}
-
-impl Store<'_> {
-    fn store(&mut self, format: KvFormat, slot: usize, x: &[f32]) {
-        let range = slot * x.len()..(slot + 1) * x.len();
-        match format {
-            KvFormat::Float => {
-                if let Some(to) = self.floats.get_mut(range) {
-                    to.copy_from_slice(x);
-                }
-            }
-            KvFormat::Integer => {
-                if let (Some(to), Some(scale)) = (self.integers.get_mut(range), self.scales.get_mut(slot)) {
-                    *scale = to_integers(x, MAX_STORED, to);
-                }
-            }
-        }
-    }
-
-    fn head(&self, format: KvFormat, first: usize, end: usize, head_dim: usize) -> Head<'_> {
-        let values = first * head_dim..end * head_dim;
-        match format {
-            KvFormat::Float => Head::Float(self.floats.get(values).unwrap_or_default()),
-            KvFormat::Integer => Head::Integer(
-                self.integers.get(values).unwrap_or_default(),
-                self.scales.get(first..end).unwrap_or_default(),
-            ),
-        }
-    }
-}
-
-impl Store<'_> {
-    /// Writes the slots' bytes to the beginning of `out`; the rest of it.
-    fn copy_out<'o>(
-        &self,
-        format: KvFormat,
-        slots: Range<usize>,
-        head_dim: usize,
-        out: &'o mut [u8],
-    ) -> &'o mut [u8] {
-        let values = slots.start * head_dim..slots.end * head_dim;
-        match format {
-            KvFormat::Float => write(self.floats.get(values).unwrap_or_default(), f32::to_ne_bytes, out),
-            KvFormat::Integer => {
-                let out = write(self.integers.get(values).unwrap_or_default(), i16::to_ne_bytes, out);
-                write(self.scales.get(slots).unwrap_or_default(), f32::to_ne_bytes, out)
-            }
-        }
-    }
-
-    /// Takes the slots from the beginning of `bytes`; the rest of them.
-    fn copy_in<'b>(
-        &mut self,
-        format: KvFormat,
-        slots: Range<usize>,
-        head_dim: usize,
-        bytes: &'b [u8],
-    ) -> &'b [u8] {
-        let values = slots.start * head_dim..slots.end * head_dim;
-        match format {
-            KvFormat::Float => {
-                read(self.floats.get_mut(values).unwrap_or_default(), f32::from_ne_bytes, bytes)
-            }
-            KvFormat::Integer => {
-                let bytes =
-                    read(self.integers.get_mut(values).unwrap_or_default(), i16::from_ne_bytes, bytes);
-                read(self.scales.get_mut(slots).unwrap_or_default(), f32::from_ne_bytes, bytes)
+    pub fn head(&self, layer: usize, head: usize) -> Head<'_> {
+        let first = self.first_slot(layer, head);
+        let slots = first..first + self.context.next_multiple_of(CHUNK);
+        match &self.memory {
+            Memory::Short(store) => Head::Short(store.head(slots, self.shape.head_dim)),
+            Memory::Byte(store) => Head::Byte(store.head(slots, self.shape.head_dim)),
+            Memory::Float { keys, values } => {
+                let here = slots.start * self.shape.head_dim..slots.end * self.shape.head_dim;
+                Head::Float { keys: &keys[here.clone()], values: &values[here] }
             }
         }
     }
 }
 
-fn write<'o, T: Copy, const N: usize>(
-    from: &[T],
-    bytes: fn(T) -> [u8; N],
-    out: &'o mut [u8],
-) -> &'o mut [u8] {
-    let (to, rest) = out.split_at_mut_checked(from.len() * N).unwrap_or_default();
-    to.chunks_exact_mut(N).zip(from).for_each(|(to, from)| to.copy_from_slice(&bytes(*from)));
-    rest
-}
-
-fn read<'b, T, const N: usize>(to: &mut [T], value: fn([u8; N]) -> T, bytes: &'b [u8]) -> &'b [u8] {
-    let (from, rest) = bytes.split_at_checked(to.len() * N).unwrap_or_default();
-    let (from, _) = from.as_chunks::<N>();
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = value(*from));
-    rest
-}
-
-/// Writes `round(x / scale)` with magnitudes up to `limit` and returns the scale.
-pub fn to_integers(x: &[f32], limit: i32, out: &mut [i16]) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
-    let largest = x.iter().fold(0.0f32, |max, v| if v.abs() > max { v.abs() } else { max });
-    let inverse = if largest > f32::MIN_POSITIVE { limit as f32 / largest } else { 0.0 };
-    for (out, x) in out.iter_mut().zip(x) {
-        let whole = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
-        *out = whole.clamp(-limit, limit) as i16;
+impl<'p, T: Stored> Store<'p, T> {
+    /// Every position is written before its weight counts, so the memory need not be zeroed.
+    fn new(slots: usize, head_dim: usize, pool: &mut Pool<'p>) -> Result<Self, PoolFull> {
+        let numbers = slots.saturating_mul(head_dim);
+        Ok(Self {
+            keys: pool.take_unzeroed(Purpose::KvCache, numbers)?,
+            key_scales: pool.take_unzeroed(Purpose::KvCache, slots)?,
+            values: pool.take_unzeroed(Purpose::KvCache, numbers)?,
+            value_scales: pool.take_unzeroed(Purpose::KvCache, slots)?,
+        })
     }
-    largest / limit as f32
+
+    /// The chunk of a slot, keys and values.
+    fn chunk(&mut self, slot: usize, head_dim: usize) -> (&mut [T], &mut [T]) {
+        let size = CHUNK * head_dim;
+        let here = slot / CHUNK * size..(slot / CHUNK + 1) * size;
+        (&mut self.keys[here.clone()], &mut self.values[here])
+    }
+
+    fn store(&mut self, slot: usize, key: &[f32], value: &[f32]) {
+        let (p, head_dim) = (slot % CHUNK, key.len());
+        let (keys, values) = self.chunk(slot, head_dim);
+        let key_scale = to_integers(key, T::MAX, |d, whole| keys[key_index(p, d)] = T::new(whole));
+        let value_scale =
+            to_integers(value, T::MAX, |d, whole| values[value_index(p, d, head_dim)] = T::new(whole));
+        self.key_scales[slot] = key_scale;
+        self.value_scales[slot] = value_scale;
+    }
+
+    fn copy_out(&self, slot: usize, head_dim: usize, out: &mut Output<'_>) {
+        let (p, first) = (slot % CHUNK, slot / CHUNK * CHUNK * head_dim);
+        (0..head_dim).for_each(|d| out.put(&self.keys[first + key_index(p, d)]));
+        (0..head_dim).for_each(|d| out.put(&self.values[first + value_index(p, d, head_dim)]));
+        out.put(&self.key_scales[slot]);
+        out.put(&self.value_scales[slot]);
+    }
+
+    fn copy_in(&mut self, slot: usize, head_dim: usize, bytes: &mut Input<'_>) {
+        let p = slot % CHUNK;
+        let (keys, values) = self.chunk(slot, head_dim);
+        (0..head_dim).for_each(|d| keys[key_index(p, d)] = bytes.take());
+        (0..head_dim).for_each(|d| values[value_index(p, d, head_dim)] = bytes.take());
+        self.key_scales[slot] = bytes.take();
+        self.value_scales[slot] = bytes.take();
+    }
+
+    fn head(&self, slots: Range<usize>, head_dim: usize) -> Integers<'_, T> {
+        let numbers = slots.start * head_dim..slots.end * head_dim;
+        Integers {
+            keys: &self.keys[numbers.clone()],
+            key_scales: &self.key_scales[slots.clone()],
+            values: &self.values[numbers],
+            value_scales: &self.value_scales[slots],
+        }
+    }
+}
+
+/// Bytes to be filled; what does not fit is dropped.
+struct Output<'a>(&'a mut [u8]);
+
+impl Output<'_> {
+    fn put<T: bytemuck::Pod>(&mut self, value: &T) {
+        if let Some((to, rest)) = core::mem::take(&mut self.0).split_at_mut_checked(size_of::<T>()) {
+            to.copy_from_slice(bytemuck::bytes_of(value));
+            self.0 = rest;
+        }
+    }
+}
+
+/// Bytes to be read; past their end are zeros.
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn take<T: bytemuck::Pod>(&mut self) -> T {
+        let (from, rest) = self.0.split_at_checked(size_of::<T>()).unwrap_or_default();
+        self.0 = rest;
+        bytemuck::try_pod_read_unaligned(from).unwrap_or_else(|_| T::zeroed())
+    }
 }

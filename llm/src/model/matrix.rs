@@ -140,7 +140,7 @@ impl<'p> Matrix<'p> {
         match self.packing {
             Packing::Floats(_, data) => data.len(),
             Packing::Rows(rows) => rows.data.len() + size_of_val(rows.scales),
-            Packing::Panels(panels) => panels.data.len(),
+            Packing::Panels(panels) => panels.bytes(),
         }
     }
 

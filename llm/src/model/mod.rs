@@ -14,6 +14,7 @@ pub mod math;
 pub mod matrix;
 mod products;
 pub mod rope;
+pub mod stored;
 pub mod tensors;
 pub mod weights;
 
@@ -108,7 +109,7 @@ impl<'p> Llama<'p> {
         let weights = Weights::load(gguf, &config, context, pool, placing)?;
         let buffers = Buffers::new(&config, BATCH, pool)?;
         config.rope.frequencies(weights.rope_factors, buffers.frequencies);
-        let cache = KvCache::new(&config, 0, KvFormat::Integer, pool)?;
+        let cache = KvCache::new(config.kv_shape(), 0, KvFormat::Integer, pool)?;
         Ok(Self { config, weights, cache, buffers })
     }
 
@@ -119,7 +120,7 @@ impl<'p> Llama<'p> {
         format: KvFormat,
         pool: &mut Pool<'p>,
     ) -> Result<(), PoolFull> {
-        self.cache = KvCache::new(&self.config, context, format, pool)?;
+        self.cache = KvCache::new(self.config.kv_shape(), context, format, pool)?;
         Ok(())
     }
 
@@ -325,11 +326,11 @@ fn attend_all(
     for_items(compute.parallel, attended, head_dim, &|first, out| {
         for (item, out) in (first..).zip(out.chunks_exact_mut(head_dim)) {
             let (token, head) = (item / heads, item % heads);
-            let (keys, values) = cache.head(layer, head / group);
+            let past_head = cache.head(layer, head / group);
             let query = &queries[item * head_dim..(item + 1) * head_dim];
             let position = past + token;
             let seen = config.first_seen(layer, position)..position + 1;
-            attention::attend(compute.variant, query, keys, values, seen, scores, out);
+            attention::attend(compute.variant, query, past_head, seen, scores, out);
         }
     });
 }

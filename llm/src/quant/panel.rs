@@ -5,12 +5,12 @@
 //! the 16 rows make 64 bytes, which `vpdpbusd` multiplies with the same four activations, and the scales of the 16 rows
 //! are one register too. (llama.cpp's `Q4_0_8x8` and the packing of Goto and van de Geijn's GEMM are of this kind.)
 //!
-//! A panel is, for rows of `groups` groups of 32 columns:
+//! Scales and codes of all panels are kept apart, so that a product reads two streams of memory from end to end. Of a
+//! panel with rows of `groups` groups of 32 columns there are
 //!
 //! ```text
 //! scales  for each block: d, as 16 half floats; m likewise, where the format has it;
 //!                         for each group of it, where a block has several: 16 bytes dx, 16 dx' (HALVES), 16 mx (HAS_MIN)
-//!         padded to 64 bytes
 //! codes   for each group, in 64-byte vectors whose bytes 4r..4r + 4 belong to row r:
 //!         4 bits   4 vectors; vector v holds columns 4v.. in the low and 16 + 4v.. in the high nibbles
 //!         6 bits   these, and 2 vectors; bits 2b and 2b + 1 of vector h are the upper bits of columns 16h + 4b..
@@ -24,6 +24,7 @@ use super::float::f32_to_f16;
 use super::{Format, GROUP, Kind, with_format};
 use crate::parallel::{Parallel, for_items};
 use crate::pool::{Pool, PoolFull, Purpose};
+use alloc::vec::Vec;
 
 /// Rows in a panel.
 pub const ROWS: usize = 16;
@@ -51,10 +52,10 @@ impl<F: Format> Layout<F> {
 
     /// Bytes of all scales of a panel with rows of `groups` groups.
     pub const fn scale_bytes(groups: usize) -> usize {
-        (groups / F::GROUPS * Self::SCALES).next_multiple_of(VECTOR)
+        groups / F::GROUPS * Self::SCALES
     }
 
-    /// Bytes of a panel with rows of `groups` groups.
+    /// Bytes of a panel with rows of `groups` groups, scales and codes.
     pub const fn bytes(groups: usize) -> usize {
         Self::scale_bytes(groups) + groups * Self::CODES
     }
@@ -73,13 +74,18 @@ pub fn has_panels(kind: Kind) -> bool {
 pub struct Panels<'a> {
     /// The format of the rows.
     pub kind: Kind,
-    /// The panels, one after the other.
-    pub data: &'a [u8],
-    /// Bytes of a panel.
-    pub bytes: usize,
+    /// The scales of each panel, one panel after the other.
+    pub scales: &'a [u8],
+    /// The codes, likewise.
+    pub codes: &'a [u8],
+    /// Panels.
+    pub count: usize,
     /// The scales' unit is `2^-shift` (see [`super::scales`]).
     pub shift: i32,
 }
+
+/// Scales and codes of a panel that is being packed.
+type Unfilled<'a> = (&'a mut [u8], &'a mut [u8]);
 
 impl<'p> Panels<'p> {
     /// Packs `rows` rows of `groups` groups, whose scales have the unit `2^-shift`.
@@ -91,34 +97,52 @@ impl<'p> Panels<'p> {
         pool: &mut Pool<'p>,
         parallel: &dyn Parallel,
     ) -> Result<Self, PoolFull> {
-        let bytes = Layout::<F>::bytes(groups);
-        let total = rows.div_ceil(ROWS).saturating_mul(bytes);
-        let panels = pool.take_unzeroed::<u8>(Purpose::Weights, total)?;
+        let count = rows.div_ceil(ROWS);
+        let (scale_bytes, code_bytes) = (Layout::<F>::scale_bytes(groups), groups * Layout::<F>::CODES);
+        let scales = pool.take_unzeroed::<u8>(Purpose::Weights, count.saturating_mul(scale_bytes))?;
+        let codes = pool.take_unzeroed::<u8>(Purpose::Weights, count.saturating_mul(code_bytes))?;
         let row_bytes = groups / F::GROUPS * F::BYTES;
-        for_items(parallel, panels, bytes, &|first, panels| {
-            for (panel, out) in (first..).zip(panels.chunks_exact_mut(bytes.max(1))) {
+        let pieces =
+            scales.chunks_exact_mut(scale_bytes.max(1)).zip(codes.chunks_exact_mut(code_bytes.max(1)));
+        let mut panels: Vec<Unfilled<'_>> = pieces.collect();
+        for_items(parallel, &mut panels, 1, &|first, panels| {
+            for (panel, (scales, codes)) in (first..).zip(panels) {
                 let end = ((panel + 1) * ROWS).min(rows);
                 let rows = data.get(panel * ROWS * row_bytes..end * row_bytes).unwrap_or_default();
-                pack::<F>(rows, groups, out);
+                pack::<F>(rows, groups, scales, codes);
             }
         });
-        Ok(Self { kind: F::KIND, data: panels, bytes, shift })
+        Ok(Self { kind: F::KIND, scales, codes, count, shift })
     }
 
     /// `count` panels from the panel `first` on.
     pub fn part(&self, first: usize, count: usize) -> Self {
-        let (start, end) =
-            (first.saturating_mul(self.bytes), first.saturating_add(count).saturating_mul(self.bytes));
-        let end = end.min(self.data.len());
-        Self { data: self.data.get(start..end).unwrap_or_default(), ..*self }
+        let (first, end) = (first.min(self.count), first.saturating_add(count).min(self.count));
+        let of = |all: &'p [u8]| {
+            let each = all.len() / self.count.max(1);
+            all.get(first * each..end * each).unwrap_or_default()
+        };
+        Self { scales: of(self.scales), codes: of(self.codes), count: end - first, ..*self }
+    }
+
+    /// The panels one by one, scales and codes.
+    #[inline(always)]
+    pub fn iter(&self) -> impl Iterator<Item = (&'p [u8], &'p [u8])> + use<'p> {
+        let each = |all: &'p [u8]| all.chunks_exact((all.len() / self.count.max(1)).max(1));
+        each(self.scales).zip(each(self.codes))
+    }
+
+    /// Bytes of all panels.
+    pub fn bytes(&self) -> usize {
+        self.scales.len() + self.codes.len()
     }
 }
 
 /// Packs up to 16 rows, one after the other in `rows`.
-fn pack<F: Format>(rows: &[u8], groups: usize, panel: &mut [u8]) {
-    panel.fill(0);
+fn pack<F: Format>(rows: &[u8], groups: usize, scales: &mut [u8], codes: &mut [u8]) {
+    scales.fill(0);
+    codes.fill(0);
     let blocks = groups / F::GROUPS;
-    let Some((scales, codes)) = panel.split_at_mut_checked(Layout::<F>::scale_bytes(groups)) else { return };
     for (row, data) in rows.chunks_exact((blocks * F::BYTES).max(1)).enumerate().take(ROWS) {
         let scales = scales.chunks_exact_mut(Layout::<F>::SCALES);
         let codes = codes.chunks_exact_mut(F::GROUPS * Layout::<F>::CODES);

@@ -1,20 +1,24 @@
-//! The integer products of attention, written so that the compiler finds `pmaddwd` and friends by itself, for
-//! whatever vector width the caller is compiled for.
+//! The two integer products of attention with a chunk of 16 positions (see [`crate::model::stored`]).
 
-/// See [`super::dot_i16`].
+use crate::model::stored::{CHUNK, Stored};
+
+/// `out[position] = query . key`, the query in pairs of dimensions. The caller keeps magnitudes small enough for 32 bits.
 #[inline(always)]
-pub fn dot_i16(query: &[i16], keys: &[i16], out: &mut [i32]) {
-    for (out, key) in out.iter_mut().zip(keys.chunks_exact(query.len().max(1))) {
-        *out = query.iter().zip(key).map(|(&q, &k)| i32::from(q) * i32::from(k)).sum();
+pub fn dots<T: Stored>(query: &[[i16; 2]], keys: &[T], out: &mut [i32; CHUNK]) {
+    for (&[a, b], keys) in query.iter().zip(keys.as_chunks::<{ 2 * CHUNK }>().0) {
+        for (out, &[x, y]) in out.iter_mut().zip(keys.as_chunks::<2>().0) {
+            *out += i32::from(a) * x.into() + i32::from(b) * y.into();
+        }
     }
 }
 
-/// See [`super::weighted_sum_i16`].
+/// `out[dimension] = weights . values`, the weights in pairs of positions. The caller keeps magnitudes small enough for
+/// 32 bits.
 #[inline(always)]
-pub fn weighted_sum_i16(weights: &[i16], values: &[i16], out: &mut [i32]) {
-    for (&weight, value) in weights.iter().zip(values.chunks_exact(out.len().max(1))) {
-        for (out, &v) in out.iter_mut().zip(value) {
-            *out += i32::from(weight) * i32::from(v);
+pub fn add<T: Stored>(weights: &[[i16; 2]; CHUNK / 2], values: &[T], out: &mut [i32]) {
+    for (&[a, b], values) in weights.iter().zip(values.chunks_exact(2 * out.len().max(1))) {
+        for (out, &[x, y]) in out.iter_mut().zip(values.as_chunks::<2>().0) {
+            *out += i32::from(a) * x.into() + i32::from(b) * y.into();
         }
     }
 }

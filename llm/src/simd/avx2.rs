@@ -143,15 +143,3 @@ fn unpack<F: Format>(block: &[u8], group: usize) -> __m256i {
 pub fn multiply_float<T: Float>(data: &[u8], x: &[f32], length: usize, out: &mut [f32]) {
     float_rows::<T>(data, x, length, out);
 }
-
-/// See [`super::dot_i16`]; the same code, compiled for wider registers.
-#[target_feature(enable = "avx2")]
-pub fn dot_i16(query: &[i16], keys: &[i16], out: &mut [i32]) {
-    super::attention::dot_i16(query, keys, out);
-}
-
-/// See [`super::weighted_sum_i16`]; the same code, compiled for wider registers.
-#[target_feature(enable = "avx2")]
-pub fn weighted_sum_i16(weights: &[i16], values: &[i16], out: &mut [i32]) {
-    super::attention::weighted_sum_i16(weights, values, out);
-}

@@ -17,7 +17,11 @@ mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_attention;
+#[cfg(target_arch = "x86_64")]
 mod avx2_panels;
+#[cfg(target_arch = "x86_64")]
+mod avx512_attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
@@ -30,11 +34,14 @@ mod portable_panels;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
 
+use crate::model::attention::{Integers, Scores, attend_integers};
+use crate::model::stored::Stored;
 use crate::quant::activation::{Activations, Factors, Form, quantise_vector};
 use crate::quant::float::{self, Float};
 use crate::quant::panel::{Panels, ROWS};
 use crate::quant::{Format, Kind, with_format};
 use core::fmt;
+use core::ops::Range;
 
 /// An implementation of the products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,24 +210,24 @@ fn group_sum<F: Format>(entry: &[i32], low: i64, high: i64, sums: [i32; 2]) -> i
     }
 }
 
-/// `out[i] = query . keys[i]` for keys of the query's length, one after the other. The caller keeps magnitudes
-/// small enough for 32 bits.
-pub fn dot_i16(variant: Variant, query: &[i16], keys: &[i16], out: &mut [i32]) {
+/// Attention of one query over the keys and values of a head (see [`crate::model::attention`]).
+pub fn attend<T: Stored>(
+    variant: Variant,
+    query: &[f32],
+    head: Integers<'_, T>,
+    seen: Range<usize>,
+    scores: Scores,
+    out: &mut [f32],
+) {
     match variant {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the CPU and the operating system were asked for AVX2 just now.
-        _ if variant.runs_avx2() => unsafe { avx2::dot_i16(query, keys, out) },
-        _ => attention::dot_i16(query, keys, out),
-    }
-}
-
-/// `out[d] += sum over i of weights[i] * values[i][d]`, `values` being vectors of `out`'s length, one after
-/// the other. The caller keeps magnitudes small enough for 32 bits.
-pub fn weighted_sum_i16(variant: Variant, weights: &[i16], values: &[i16], out: &mut [i32]) {
-    match variant {
+        // SAFETY: the CPU and the operating system were asked for AVX-512 just now.
+        Variant::Avx512Vnni if variant.is_usable() => unsafe {
+            avx512_attention::attend(query, head, seen, scores, out)
+        },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the CPU and the operating system were asked for AVX2 just now.
-        _ if variant.runs_avx2() => unsafe { avx2::weighted_sum_i16(weights, values, out) },
-        _ => attention::weighted_sum_i16(weights, values, out),
+        _ if variant.runs_avx2() => unsafe { avx2_attention::attend(query, head, seen, scores, out) },
+        _ => attend_integers(query, head, seen, scores, out, attention::dots, attention::add),
     }
 }

@@ -23,15 +23,17 @@ macro_rules! panel_kernel {
         const LANES: usize = $bytes / 4;
         /// Vectors in a tile.
         const TILE: usize = 4;
+        /// How far ahead of a product with one vector memory is asked for, in bytes.
+        const AHEAD: usize = 16384;
 
         /// See [`crate::simd::multiply_panels`].
         #[target_feature(enable = $features)]
         pub fn multiply<F: Format>(panels: Panels<'_>, x: Activations<'_>, out: &mut [f32]) {
-            if panels.bytes == 0 || x.tokens == 0 {
+            if x.tokens == 0 {
                 return;
             }
             let outputs = out.chunks_exact_mut(ROWS * x.tokens);
-            for (panel, out) in panels.data.chunks_exact(panels.bytes).zip(outputs) {
+            for (panel, out) in panels.iter().zip(outputs) {
                 let mut token = 0;
                 while token + TILE <= x.tokens {
                     tile::<F, TILE>(panel, panels.shift, x, token, out);
@@ -48,7 +50,7 @@ macro_rules! panel_kernel {
         #[target_feature(enable = $features)]
         #[inline]
         fn tile<F: Format, const N: usize>(
-            panel: &[u8],
+            (scales, codes): (&[u8], &[u8]),
             shift: i32,
             x: Activations<'_>,
             token: usize,
@@ -63,9 +65,6 @@ macro_rules! panel_kernel {
                 quads[n] = bytemuck::cast_slice::<i8, i32>(codes).as_chunks::<8>().0;
                 factors[n] = &x.factors[here];
             }
-            let Some((scales, codes)) = panel.split_at_checked(Layout::<F>::scale_bytes(groups)) else {
-                return;
-            };
             let up = $set_single(power_of_two(shift));
             let offset = F::OFFSET - $shifted(Layout::<F>::BITS);
             // With registers of eight rows, the panel's first and then its second half.
@@ -88,6 +87,9 @@ macro_rules! panel_kernel {
                             }
                         }
                         let (first_odd, second_odd) = ($srl64(first, 32), $srl64(second, 32));
+                        if N == 1 {
+                            prefetch(codes);
+                        }
                         let codes = unpack::<F>(codes, half);
                         for n in 0..N {
                             let (a, f) = (&quads[n][group], &factors[n][group]);
@@ -185,6 +187,16 @@ macro_rules! panel_kernel {
             let mut lanes = [0u8; 16];
             lanes[..LANES].copy_from_slice(&bytes[LANES * half..][..LANES]);
             $widen(bytemuck::cast(lanes))
+        }
+
+        /// Asks for the codes that come some groups later: a product with one vector reads faster than the CPU looks ahead
+        /// by itself. They go to the second-level cache, for which more requests can be under way.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn prefetch(codes: &[u8]) {
+            for at in (0..codes.len()).step_by(64) {
+                _mm_prefetch::<_MM_HINT_T1>(codes.as_ptr().wrapping_add(AHEAD + at).cast());
+            }
         }
 
         #[target_feature(enable = $features)]

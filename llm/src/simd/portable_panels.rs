@@ -10,10 +10,10 @@ use crate::quant::{Format, GROUP};
 
 /// See [`super::multiply_panels`].
 pub fn multiply<F: Format>(panels: Panels<'_>, x: Activations<'_>, out: &mut [f32]) {
-    if panels.bytes == 0 || x.tokens == 0 {
+    if x.tokens == 0 {
         return;
     }
-    for (panel, out) in panels.data.chunks_exact(panels.bytes).zip(out.chunks_exact_mut(ROWS * x.tokens)) {
+    for (panel, out) in panels.iter().zip(out.chunks_exact_mut(ROWS * x.tokens)) {
         for (token, out) in out.chunks_exact_mut(ROWS).enumerate() {
             let unit = power_of_two(-panels.shift) * x.units[token];
             for (row, out) in out.iter_mut().enumerate() {
@@ -23,8 +23,13 @@ pub fn multiply<F: Format>(panels: Panels<'_>, x: Activations<'_>, out: &mut [f3
     }
 }
 
-fn row_sum<F: Format>(panel: &[u8], shift: i32, row: usize, x: Activations<'_>, token: usize) -> i64 {
-    let (scales, codes) = panel.split_at(Layout::<F>::scale_bytes(x.groups));
+fn row_sum<F: Format>(
+    (scales, codes): (&[u8], &[u8]),
+    shift: i32,
+    row: usize,
+    x: Activations<'_>,
+    token: usize,
+) -> i64 {
     let mut sum = 0;
     for (group, codes) in codes.chunks_exact(Layout::<F>::CODES).enumerate().take(x.groups) {
         let scales = &scales[group / F::GROUPS * Layout::<F>::SCALES..];
