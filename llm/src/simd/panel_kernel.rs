@@ -24,7 +24,7 @@ macro_rules! panel_kernel {
         /// Vectors in a tile.
         const TILE: usize = 4;
         /// How far ahead of a product with one vector memory is asked for, in bytes.
-        const AHEAD: usize = 16384;
+        const AHEAD: usize = 8192;
 
         /// See [`crate::simd::multiply_panels`].
         #[target_feature(enable = $features)]
