@@ -1,6 +1,7 @@
 //! Sharing one piece of work among CPUs: the interface the kernel and std threads implement, and the
 //! one way in which the model uses it.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Mutex;
 
 /// Runs a job on several CPUs. Implemented by the kernel's workers, by
@@ -35,7 +36,7 @@ pub const MAX_PARTS: usize = 64;
 /// Number of the first item and the items of a part that nobody has taken yet.
 type Slot<'a, T> = Mutex<Option<(usize, &'a mut [T])>>;
 
-/// Splits `out`, seen as items of `width` values, into one run of items for each CPU and calls
+/// Splits `out`, seen as items of `width` values, into one run of items for each part of a job, which the CPUs take one after another, and calls
 /// `work(first_item, items)` on each. Which CPU gets which items has no influence on results as long as
 /// `work` treats each item by itself.
 pub fn for_items<T: Send>(
@@ -50,7 +51,7 @@ pub fn for_items<T: Send>(
     if parts == 1 {
         return work(0, out);
     }
-    // Each part takes its slice out of its slot once. The locks are never contended; they are what lets
+    // Each run is taken out of its slot once. The locks are never contended; they are what lets
     // safe code hand disjoint pieces of `out` to several threads.
     let slots: [Slot<'_, T>; MAX_PARTS] = [const { Mutex::new(None) }; MAX_PARTS];
     let mut rest = out;
@@ -61,8 +62,9 @@ pub fn for_items<T: Send>(
         *slot.lock() = Some((first, piece));
         rest = tail;
     }
-    parallel.run(&|part, threads| {
-        for slot in slots.iter().take(parts).skip(part).step_by(threads.max(1)) {
+    let next = AtomicUsize::new(0);
+    parallel.run(&|_, _| {
+        while let Some(slot) = slots[..parts].get(next.fetch_add(1, Ordering::Relaxed)) {
             let taken = slot.lock().take();
             if let Some((first, piece)) = taken {
                 work(first, piece);

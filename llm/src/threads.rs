@@ -1,9 +1,11 @@
-//! Std threads as [`Parallel`], for host programs: workers that spin briefly for the next job, then park.
+//! Std threads as [`Parallel`], for host programs: workers that spin briefly for the next job, then park. No lock is taken
+//! on the way of a job: its address is published by a counter.
 #![allow(unsafe_code)]
 
 use crate::parallel::Parallel;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::vec::Vec;
 
@@ -13,14 +15,20 @@ type Job = &'static (dyn Fn(usize, usize) + Sync);
 const SPINS: u32 = 20_000;
 
 struct Shared {
-    /// The job of the current round; `None` tells the workers to end.
-    job: Mutex<Option<Job>>,
+    /// The job of the current round; `None` tells the workers to end. Written between rounds only.
+    job: UnsafeCell<Option<Job>>,
     /// Counts rounds; a change is the signal to work.
     round: AtomicU64,
     /// Workers that have not finished the current round.
     busy: AtomicUsize,
-    woken: Condvar,
+    /// For each worker: it has parked, or is about to.
+    parked: Vec<AtomicBool>,
 }
+
+// SAFETY: `job` is written by the owner of `Threads::turn` while `busy` is 0, that is, while no worker reads it; the
+// workers read it after they saw `round` change, which is stored after the job (release), and before they count
+// themselves out of `busy` (release, acquired by the next writer).
+unsafe impl Sync for Shared {}
 
 /// A pool of worker threads; the caller of `run` does part 0 itself.
 pub struct Threads {
@@ -35,10 +43,10 @@ impl Threads {
     pub fn new(threads: usize) -> Self {
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
-            job: Mutex::new(None),
+            job: UnsafeCell::new(None),
             round: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
-            woken: Condvar::new(),
+            parked: (1..threads).map(|_| AtomicBool::new(false)).collect(),
         });
         let workers = (1..threads)
             .map(|part| {
@@ -49,12 +57,19 @@ impl Threads {
         Self { shared, workers, turn: Mutex::new(()) }
     }
 
+    /// Begins a round; the caller owns the turn, and the round before has ended.
     fn start(&self, job: Option<Job>) {
-        let mut slot = lock(&self.shared.job);
-        *slot = job;
+        self.wait();
+        // SAFETY: no worker is busy, so none reads the job; see `Shared`.
+        unsafe { *self.shared.job.get() = job };
         self.shared.busy.store(self.workers.len(), Ordering::Relaxed);
-        self.shared.round.fetch_add(1, Ordering::Release);
-        self.shared.woken.notify_all();
+        // Sequentially consistent, as the worker's two steps are: either it sees the round, or it is seen parked.
+        self.shared.round.fetch_add(1, Ordering::SeqCst);
+        for (parked, worker) in self.shared.parked.iter().zip(&self.workers) {
+            if parked.load(Ordering::SeqCst) {
+                worker.thread().unpark();
+            }
+        }
     }
 
     fn wait(&self) {
@@ -66,30 +81,34 @@ impl Threads {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 fn worker(shared: &Shared, part: usize, threads: usize) {
     let mut seen = 0;
     loop {
-        let mut spins = 0;
-        while shared.round.load(Ordering::Acquire) == seen && spins < SPINS {
-            spins += 1;
-            core::hint::spin_loop();
-        }
-        let mut slot = lock(&shared.job);
-        while shared.round.load(Ordering::Acquire) == seen {
-            slot = shared.woken.wait(slot).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
+        await_round(shared, part, seen);
         seen = shared.round.load(Ordering::Acquire);
-        let job = *slot;
-        drop(slot);
+        // SAFETY: a round is under way of which this worker has not finished its part; see `Shared`.
+        let job = unsafe { *shared.job.get() };
         let Some(job) = job else { return };
         // A panicking job must not leave `run` waiting for ever.
         let _finished = Finished(shared);
         job(part, threads);
     }
+}
+
+/// Waits until the round is another than `seen`.
+fn await_round(shared: &Shared, part: usize, seen: u64) {
+    for _ in 0..SPINS {
+        if shared.round.load(Ordering::Acquire) != seen {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+    let parked = &shared.parked[part - 1];
+    parked.store(true, Ordering::SeqCst);
+    while shared.round.load(Ordering::SeqCst) == seen {
+        std::thread::park();
+    }
+    parked.store(false, Ordering::Relaxed);
 }
 
 struct Finished<'a>(&'a Shared);
@@ -118,7 +137,8 @@ impl Parallel for Threads {
         if threads == 1 {
             return job(0, 1);
         }
-        let _turn = lock(&self.turn);
+        // Taken by one system-free instruction unless two threads share this pool.
+        let _turn = self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // SAFETY: the lifetime is erased only for the duration of this call: `WaitOnDrop` returns (also
         // when `job` panics here) after every worker has finished the round, and no worker reads the
         // slot again before the next round replaces the job.
@@ -134,6 +154,29 @@ impl Drop for Threads {
         self.start(None);
         for worker in self.workers.drain(..) {
             let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_every_round_runs_once() {
+        let pool = Threads::new(3);
+        let runs = AtomicUsize::new(0);
+        for round in 0..2000 {
+            if round % 500 == 0 {
+                // Long enough for the workers to park.
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let before = runs.load(Ordering::SeqCst);
+            pool.run(&|_, parts| {
+                assert_eq!(parts, 3);
+                runs.fetch_add(1, Ordering::SeqCst);
+            });
+            assert_eq!(runs.load(Ordering::SeqCst), before + 3);
         }
     }
 }

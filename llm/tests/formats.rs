@@ -127,13 +127,13 @@ fn check_products<F: Format>(columns: usize, tokens: usize, seed: u64) {
     let rows = QuantRows { kind: F::KIND, data: &data, scales: &scales, unit };
     let mut results: Vec<(String, Vec<f32>)> = Vec::new();
     for variant in Variant::ALL.into_iter().filter(|variant| variant.is_usable()) {
-        let activations = buffers.quantise(variant, &x, columns, F::MAX_SCALE);
+        let activations = buffers.quantise(variant, &x, columns, F::MAX_SCALE, &SingleThread);
         let mut out = vec![f32::NAN; ROWS.next_multiple_of(16) * tokens];
         multiply(variant, rows, activations, &mut out);
         results.push((format!("{variant}, rows"), by_row(&out, ROWS, tokens)));
         if let Some(panels) = panels {
             // Every variant multiplies panels, if only to state what they hold.
-            let activations = buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE);
+            let activations = buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE, &SingleThread);
             multiply_panels(variant, panels, activations, &mut out);
             results.push((format!("{variant}, panels"), by_row(&out, ROWS, tokens)));
         }
@@ -142,7 +142,7 @@ fn check_products<F: Format>(columns: usize, tokens: usize, seed: u64) {
     for (name, other) in &results {
         assert_eq!(other, result, "{}: {name} and {first} differ", F::NAME);
     }
-    let activations = buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE);
+    let activations = buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE, &SingleThread);
 
     // A straightforward product of the dequantised numbers. What may differ: the rounding of the sum to f32, and that
     // of table entries to their unit.
@@ -214,11 +214,11 @@ fn check_extreme<F: Format>(block: &[u8]) {
         let mut out = [0.0f32; 32];
         let x = vec![value; columns];
         let (by_row, by_panel) = out.split_at_mut(16);
-        multiply(variant, rows, buffers.quantise(variant, &x, columns, F::MAX_SCALE), by_row);
+        multiply(variant, rows, buffers.quantise(variant, &x, columns, F::MAX_SCALE, &SingleThread), by_row);
         multiply_panels(
             variant,
             panels,
-            buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE),
+            buffers.quantise(Variant::Sse2, &x, columns, F::MAX_SCALE, &SingleThread),
             by_panel,
         );
         for found in [by_row[0], by_panel[0]] {

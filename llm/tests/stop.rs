@@ -6,6 +6,7 @@ use common::tiny::{LAYERS, VOCABULARY, model};
 use llm::clock::{Clock, StdClock};
 use llm::engine::{Engine, Flow, LoadOptions, Origin, Sampling, StopReason};
 use llm::gguf::{GgmlType, Gguf};
+use llm::model::BATCH;
 use llm::pool::Pool;
 use llm::threads::Threads;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,8 +61,8 @@ fn a_stop_is_asked_for_before_each_layer_and_leaves_the_cache_right() {
     let mut engine =
         Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, LoadOptions::default()).unwrap();
     let undisturbed = run(&mut engine, usize::MAX, &|| ());
-    // Batches of 32, and a question before each layer of each.
-    let batches = prompt().len().div_ceil(32);
+    // A question before each layer of each batch.
+    let batches = prompt().len().div_ceil(BATCH);
     assert_eq!(undisturbed.questions, batches * LAYERS);
 
     for stop_at in 1..=batches * LAYERS {
@@ -74,7 +75,7 @@ fn a_stop_is_asked_for_before_each_layer_and_leaves_the_cache_right() {
         );
         // Whole batches that were read are reused, half-read ones are not; the answer is the same.
         let after = run(&mut engine, usize::MAX, &|| ());
-        assert_eq!(after.reused, (stop_at - 1) / LAYERS * 32);
+        assert_eq!(after.reused, (stop_at - 1) / LAYERS * BATCH);
         assert_eq!((after.chosen, after.stop), (undisturbed.chosen.clone(), undisturbed.stop));
     }
 }
@@ -98,12 +99,13 @@ fn slow_machines_are_asked_more_often_and_compute_the_same() {
         (found.questions, found.chosen, engine.logits(&fed).unwrap().to_vec())
     };
     let (questions, chosen, logits) = at_pace(0);
-    assert_eq!(questions, 5 * LAYERS);
+    assert_eq!(questions, prompt().len().div_ceil(BATCH) * LAYERS);
     let quick = at_pace(300_000_000);
     assert_eq!(quick.0, questions);
-    // 32 tokens, 16, 8, 4, 2, then one at a time: 62 in 5 batches, 88 singly.
+    // A batch, then half as many tokens, a quarter and so on, then one at a time.
     let slow = at_pace(300_000_001);
-    assert_eq!(slow.0, (5 + 88) * LAYERS);
+    let (halvings, in_batches) = (BATCH.ilog2() as usize, 2 * BATCH - 2);
+    assert_eq!(slow.0, (halvings + prompt().len() - in_batches) * LAYERS);
     for other in [quick, slow] {
         assert_eq!((&other.1, &other.2), (&chosen, &logits));
     }

@@ -261,15 +261,17 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Quantises `x` in the form that `variant` reads, if one of `matrices`, which it will be multiplied with, wants that.
+    /// Quantises `x` in the form that `compute` reads, if one of `matrices`, which it will be multiplied with, wants that.
     pub fn new(
-        variant: Variant,
+        compute: &Compute<'_>,
         x: &'a [f32],
         matrices: &[&Matrix<'_>],
         buffers: &'a mut ActivationBuffers<'_>,
     ) -> Self {
         let limit = matrices.iter().filter_map(|matrix| Some((matrix.max_scale()?, matrix.columns))).min();
-        let integers = limit.map(|(max_scale, length)| buffers.quantise(variant, x, length, max_scale));
+        let integers = limit.map(|(max_scale, length)| {
+            buffers.quantise(compute.variant, x, length, max_scale, compute.parallel)
+        });
         Self { floats: x, integers }
     }
 }

@@ -32,7 +32,7 @@ use products::{add, by_token, padded};
 use weights::{Layer, Weights};
 
 /// Most tokens that are processed at once.
-pub const BATCH: usize = 32;
+pub const BATCH: usize = 64;
 
 /// Buffers of the forward pass, for [`BATCH`] tokens. Products come out as [`products`] says.
 struct Buffers<'p> {
@@ -165,7 +165,6 @@ impl<'p> Llama<'p> {
         let qkv = &mut b.qkv[..query_rows + 2 * kv_rows];
         let hidden = &mut b.hidden[..n * padded(ffn)];
         let hidden_by_token = &mut b.hidden_by_token[..n * ffn];
-        let variant = compute.variant;
 
         for (token, x) in tokens.iter().zip(stream.chunks_exact_mut(width)) {
             weights.embedding.row(*token as usize, x);
@@ -184,7 +183,7 @@ impl<'p> Llama<'p> {
             }
             let Layer { query, key, value, output, gate, up, down, .. } = layer;
             norm_all(stream, layer.attention_norm, epsilon, normed);
-            let input = Input::new(variant, normed, &[query, key, value], &mut b.integers);
+            let input = Input::new(&compute, normed, &[query, key, value], &mut b.integers);
             compute.multiply(&[query, key, value], input, n, qkv);
             let heads = [&mut *queries, &mut *keys, &mut *values];
             let products = [0..query_rows, query_rows..query_rows + kv_rows, query_rows + kv_rows..qkv.len()];
@@ -198,16 +197,16 @@ impl<'p> Llama<'p> {
             scale_queries(config, past, queries);
             cache.store(index, past, keys, values);
             attend_all(config, &compute, queries, past, index, cache, attended);
-            let input = Input::new(variant, attended, &[output], &mut b.integers);
+            let input = Input::new(&compute, attended, &[output], &mut b.integers);
             compute.multiply(&[output], input, n, projected);
             let norm = layer.attention_post_norm;
             add_to_stream(projected, width, layer.output_bias, norm, epsilon, normed, stream);
 
             norm_all(stream, layer.ffn_norm, epsilon, normed);
-            let input = Input::new(variant, normed, &[gate, up], &mut b.integers);
+            let input = Input::new(&compute, normed, &[gate, up], &mut b.integers);
             compute.multiply_gated(config.architecture.activation, gate, up, input, n, hidden);
             by_token(hidden, ffn, n, hidden_by_token);
-            let input = Input::new(variant, hidden_by_token, &[down], &mut b.integers);
+            let input = Input::new(&compute, hidden_by_token, &[down], &mut b.integers);
             compute.multiply(&[down], input, n, projected);
             add_to_stream(projected, width, &[], layer.ffn_post_norm, epsilon, normed, stream);
         }
@@ -229,7 +228,7 @@ impl<'p> Llama<'p> {
         let last = tokens.saturating_sub(1) * config.width;
         let normed = &mut b.normed[..config.width];
         rms_norm(&b.stream[last..last + config.width], weights.output_norm, config.epsilon, normed);
-        let input = Input::new(compute.variant, normed, &[&weights.head], &mut b.integers);
+        let input = Input::new(&compute, normed, &[&weights.head], &mut b.integers);
         compute.multiply(&[&weights.head], input, 1, b.logits);
         let logits = &mut b.logits[..config.vocabulary];
         add_bias(logits, weights.head_bias);

@@ -5,6 +5,8 @@
 //! rounded up and the codes are made with the rounded scale, no error comes from rounding the scale.
 
 use super::GROUP;
+use crate::model::BATCH;
+use crate::parallel::{Parallel, for_items};
 use crate::simd::{self, Variant};
 
 /// Values under one scale. Eight rather than 32 halve the error.
@@ -78,7 +80,7 @@ pub struct ActivationBuffers<'p> {
 }
 
 impl<'p> ActivationBuffers<'p> {
-    /// Buffers for `tokens` vectors of up to `length` values (a multiple of 32) from the pool.
+    /// Buffers for `tokens` vectors, at most [`BATCH`], of up to `length` values (a multiple of 32) from the pool.
     pub fn new(
         pool: &mut crate::pool::Pool<'p>,
         tokens: usize,
@@ -94,7 +96,7 @@ impl<'p> ActivationBuffers<'p> {
         })
     }
 
-    /// Quantises `x`, vectors of `length` values one after the other, with scales of at most `max_scale`, in the form that
+    /// Quantises `x`, vectors of `length` values one after the other, shared among the CPUs, with scales of at most `max_scale`, in the form that
     /// `variant` reads. Values past the last whole block of 32 cannot occur: a quantised matrix has whole blocks.
     pub fn quantise(
         &mut self,
@@ -102,26 +104,38 @@ impl<'p> ActivationBuffers<'p> {
         x: &[f32],
         length: usize,
         max_scale: i32,
+        parallel: &dyn Parallel,
     ) -> Activations<'_> {
         let groups = length / GROUP;
         let tokens = x.len().checked_div(length).unwrap_or(0).min(self.units.len());
         let count = tokens * groups;
         let (codes, lanes) = (&mut self.codes[..count * GROUP], &mut self.lanes[..count * 8]);
-        let factors = &mut self.factors[..count];
+        let (factors, units) = (&mut self.factors[..count], &mut self.units[..tokens]);
         let each = groups.max(1);
-        let destinations = codes.chunks_exact_mut(each * GROUP).zip(factors.chunks_exact_mut(each));
-        let vectors = x.chunks_exact(length.max(1)).zip(self.units.iter_mut());
-        for ((x, unit), (codes, factors)) in vectors.zip(destinations) {
-            *unit = simd::quantise(variant, x, max_scale, codes, factors);
+        let mut vectors: [Vector<'_>; BATCH] = [const { None }; BATCH];
+        let destinations = codes.chunks_exact_mut(each * GROUP).zip(lanes.chunks_exact_mut(each * 8));
+        let destinations = destinations.zip(factors.chunks_exact_mut(each)).zip(units.iter_mut());
+        for (vector, (x, (((codes, lanes), factors), unit))) in
+            vectors.iter_mut().zip(x.chunks_exact(length.max(1)).zip(destinations))
+        {
+            *vector = Some((x, codes, lanes, factors, unit));
         }
-        if variant.form() == Form::Lanes {
-            for (codes, lanes) in codes.chunks_exact(GROUP).zip(lanes.chunks_exact_mut(8)) {
-                pack(codes, lanes);
+        for_items(parallel, &mut vectors[..tokens.min(BATCH)], 1, &|_, vectors| {
+            for (x, codes, lanes, factors, unit) in vectors.iter_mut().flatten() {
+                **unit = simd::quantise(variant, x, max_scale, codes, factors);
+                if variant.form() == Form::Lanes {
+                    for (codes, lanes) in codes.chunks_exact(GROUP).zip(lanes.chunks_exact_mut(8)) {
+                        pack(codes, lanes);
+                    }
+                }
             }
-        }
-        Activations { tokens, groups, codes, lanes, factors, units: &self.units[..tokens] }
+        });
+        Activations { tokens, groups, codes, lanes, factors, units }
     }
 }
+
+/// A vector and where its integers go: codes, lanes, factors and unit.
+type Vector<'a> = Option<(&'a [f32], &'a mut [i8], &'a mut [u64], &'a mut [Factors], &'a mut f32)>;
 
 /// Writes codes and factors of one vector, and returns its unit. The same operations in every variant: this is only
 /// compiled several times, for registers of different widths.

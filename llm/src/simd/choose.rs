@@ -4,7 +4,7 @@
 use super::Variant;
 use crate::clock::Clock;
 use crate::gguf::Tensor;
-use crate::model::matrix::{Input, Matrix, Placing, packed_bytes};
+use crate::model::matrix::{Compute, Input, Matrix, Placing, packed_bytes};
 use crate::parallel::SingleThread;
 use crate::pool::Pool;
 use crate::quant::activation::ActivationBuffers;
@@ -83,7 +83,12 @@ fn time(variant: Variant, tensor: &Tensor<'_>, clock: &dyn Clock) -> Option<[u64
     let x: vec::Vec<f32> = (0..columns * VECTORS).map(|i| (i % 37) as f32 / 18.0 - 1.0).collect();
     let mut out = vec![0.0f32; rows.next_multiple_of(16) * VECTORS];
     Some([1, VECTORS].map(|vectors| {
-        let input = Input::new(variant, &x[..columns * vectors], &[&matrix], &mut buffers);
+        let input = Input::new(
+            &Compute { parallel: &SingleThread, variant },
+            &x[..columns * vectors],
+            &[&matrix],
+            &mut buffers,
+        );
         let out = &mut out[..rows.next_multiple_of(16) * vectors];
         let mut best = u64::MAX;
         for _ in 0..REPEATS {
