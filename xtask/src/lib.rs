@@ -42,6 +42,7 @@ pub mod kernel_image;
 pub mod ksyms;
 pub mod machine_report;
 pub mod model;
+pub mod model_memory;
 pub mod packages;
 pub mod perplexity;
 pub mod qemu;

@@ -8,6 +8,7 @@ use crate::bench::llama_cpp::{Estimate, LlamaCpp};
 use crate::bench::table::{Style, Table};
 use crate::machine_report::host;
 use crate::model::fetch;
+use crate::model_memory::model_memory;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -49,7 +50,8 @@ pub struct Options {
 }
 
 /// The formats of keys and values by name.
-const FORMATS: [(&str, KvFormat); 2] = [("integer", KvFormat::Integer), ("float", KvFormat::Float)];
+const FORMATS: [(&str, KvFormat); 3] =
+    [("integer", KvFormat::Integer), ("q8", KvFormat::Byte), ("float", KvFormat::Float)];
 
 /// Compares and prints.
 pub fn eval(options: &Options) -> Result<()> {
@@ -128,7 +130,8 @@ fn ours(
     kv: KvFormat,
     options: &Options,
 ) -> Result<(usize, usize, Vec<Perplexity>)> {
-    let (threads, clock, mut memory) = (Threads::new(options.threads), StdClock::new(), vec![0; POOL_BYTES]);
+    let (threads, clock, mut memory) =
+        (Threads::new(options.threads), StdClock::new(), model_memory(POOL_BYTES)?);
     let gguf = Gguf::parse(model).context("the file is no usable GGUF")?;
     let load = LoadOptions { context: Some(CHUNK), kv, ..LoadOptions::default() };
     let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, load)?;

@@ -11,6 +11,7 @@ use super::models::{ENTRIES, Entry, Shape};
 use super::phase::{Phase, Work};
 use super::table::Style;
 use crate::machine_report::{host, load_average};
+use crate::model_memory::model_memory;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use llm::clock::StdClock;
@@ -109,7 +110,7 @@ fn measure(
     let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     for (at, &threads) in options.threads.iter().enumerate() {
         let (workers, clock) = (Threads::new(threads), StdClock::new());
-        let mut memory = vec![0; POOL_BYTES];
+        let mut memory = model_memory(POOL_BYTES)?;
         let gguf =
             Gguf::parse(&bytes).with_context(|| format!("{} is no usable GGUF file", path.display()))?;
         let embedding = gguf.tensor("token_embd.weight").map_or("none", |tensor| tensor.kind.name());
