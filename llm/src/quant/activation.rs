@@ -63,7 +63,7 @@ pub struct Activations<'a> {
     pub groups: usize,
     /// Codes, `[token][32 * groups]`.
     pub codes: &'a [i8],
-    /// The codes packed for the portable kernel, `[token][8 * groups]`; only in [`Form::Lanes`].
+    /// The codes packed for the portable kernel, `[token][LANES * groups]`; only in [`Form::Lanes`].
     pub lanes: &'a [u64],
     /// Scales and sums, `[token][groups]`.
     pub factors: &'a [Factors],
@@ -90,7 +90,7 @@ impl<'p> ActivationBuffers<'p> {
         let groups = length.div_ceil(GROUP).saturating_mul(tokens);
         Ok(Self {
             codes: pool.take(Activations, groups.saturating_mul(GROUP))?,
-            lanes: pool.take(Activations, groups.saturating_mul(8))?,
+            lanes: pool.take(Activations, groups.saturating_mul(LANES))?,
             factors: pool.take(Activations, groups)?,
             units: pool.take(Activations, tokens)?,
         })
@@ -109,11 +109,11 @@ impl<'p> ActivationBuffers<'p> {
         let groups = length / GROUP;
         let tokens = x.len().checked_div(length).unwrap_or(0).min(self.units.len());
         let count = tokens * groups;
-        let (codes, lanes) = (&mut self.codes[..count * GROUP], &mut self.lanes[..count * 8]);
+        let (codes, lanes) = (&mut self.codes[..count * GROUP], &mut self.lanes[..count * LANES]);
         let (factors, units) = (&mut self.factors[..count], &mut self.units[..tokens]);
         let each = groups.max(1);
         let mut vectors: [Vector<'_>; BATCH] = [const { None }; BATCH];
-        let destinations = codes.chunks_exact_mut(each * GROUP).zip(lanes.chunks_exact_mut(each * 8));
+        let destinations = codes.chunks_exact_mut(each * GROUP).zip(lanes.chunks_exact_mut(each * LANES));
         let destinations = destinations.zip(factors.chunks_exact_mut(each)).zip(units.iter_mut());
         for (vector, (x, (((codes, lanes), factors), unit))) in
             vectors.iter_mut().zip(x.chunks_exact(length.max(1)).zip(destinations))
@@ -124,8 +124,9 @@ impl<'p> ActivationBuffers<'p> {
             for (x, codes, lanes, factors, unit) in vectors.iter_mut().flatten() {
                 **unit = simd::quantise(variant, x, max_scale, codes, factors);
                 if variant.form() == Form::Lanes {
-                    for (codes, lanes) in codes.chunks_exact(GROUP).zip(lanes.chunks_exact_mut(8)) {
-                        pack(codes, lanes);
+                    let groups = codes.chunks_exact(GROUP).zip(factors.iter());
+                    for ((codes, factors), lanes) in groups.zip(lanes.chunks_exact_mut(LANES)) {
+                        pack(codes, factors, lanes);
                     }
                 }
             }
@@ -188,14 +189,18 @@ fn round(x: f32) -> i32 {
     whole.clamp(-MAX_ACTIVATION, MAX_ACTIVATION)
 }
 
+/// Words of a group for the portable kernel.
+pub const LANES: usize = 9;
+
 /// Packs 32 codes for the portable kernel: eight words, each four signed 16-bit lanes *added* into one number
 /// (so that a negative lane borrows from the one above), in reverse order. Words `2j` and `2j + 1` hold the
-/// even and the odd elements of `8j..8j + 8`.
+/// even and the odd elements of `8j..8j + 8`. The ninth word holds the four scales, the first in the lowest 16 bits: one
+/// load instead of four, and under emulation a load costs as much as several multiplications.
 ///
 /// Multiplied by a word with four unsigned codes in its lanes, the top lane of the product is the dot product
 /// of the four pairs.
 #[inline(always)]
-pub fn pack(codes: &[i8], lanes: &mut [u64]) {
+pub fn pack(codes: &[i8], factors: &Factors, lanes: &mut [u64]) {
     for (codes, lanes) in codes.chunks_exact(8).zip(lanes.chunks_exact_mut(2)) {
         for (parity, lane) in lanes.iter_mut().enumerate() {
             *lane = codes
@@ -204,5 +209,8 @@ pub fn pack(codes: &[i8], lanes: &mut [u64]) {
                 .step_by(2)
                 .fold(0u64, |word, &code| (word << 16).wrapping_add(i64::from(code) as u64));
         }
+    }
+    if let Some(scales) = lanes.get_mut(LANES - 1) {
+        *scales = factors.scales.iter().rev().fold(0u64, |word, &scale| word << 16 | scale as u64);
     }
 }

@@ -9,7 +9,7 @@
 //! the host, while vector instructions are calls of helper functions.
 
 use super::{QuantRows, finish, group_sum};
-use crate::quant::activation::{Activations, Factors};
+use crate::quant::activation::{Activations, Factors, LANES};
 use crate::quant::panel::ROWS;
 use crate::quant::{Format, LOW_NIBBLES};
 
@@ -64,7 +64,8 @@ pub fn multiply<F: Format>(rows: QuantRows<'_>, x: Activations<'_>, out: &mut [f
             if data_below.is_empty() { (data, scales) } else { (data_below, scales_below) };
         let row = 2 * pair;
         let Some(out) = out.get_mut(row / ROWS * ROWS * x.tokens + row % ROWS..) else { return };
-        let vectors = x.lanes.chunks_exact(x.groups * 8).zip(x.factors.chunks_exact(x.groups)).zip(x.units);
+        let vectors =
+            x.lanes.chunks_exact(x.groups * LANES).zip(x.factors.chunks_exact(x.groups)).zip(x.units);
         for (((lanes, factors), unit), out) in vectors.zip(out.chunks_mut(ROWS)) {
             let unit = rows.unit * unit;
             let sums = two_rows::<F>([data, data_below], [scales, scales_below], lanes, factors);
@@ -84,19 +85,20 @@ fn two_rows<F: Format>(
     factors: &[Factors],
 ) -> [i64; 2] {
     let mut totals = [0i64; 2];
-    let activations = lanes.chunks_exact(8 * F::GROUPS).zip(factors.chunks_exact(F::GROUPS));
+    let activations = lanes.chunks_exact(LANES * F::GROUPS).zip(factors.chunks_exact(F::GROUPS));
     let blocks = data[0].chunks_exact(F::BYTES).zip(data[1].chunks_exact(F::BYTES));
     let [upper, lower] = scales.map(|scales| scales.chunks_exact(F::ENTRIES * F::GROUPS));
     for (((upper_block, lower_block), (upper, lower)), (lanes, factors)) in
         blocks.zip(upper.zip(lower)).zip(activations)
     {
         let entries = upper.chunks_exact(F::ENTRIES).zip(lower.chunks_exact(F::ENTRIES));
-        let groups = entries.zip(lanes.chunks_exact(8)).zip(factors);
+        let groups = entries.zip(lanes.as_chunks::<LANES>().0).zip(factors);
         for (group, (((upper, lower), a), factors)) in groups.enumerate() {
             let codes = [F::codes(upper_block, group), F::codes(lower_block, group)];
             let mut halves = [[0i64; 2]; 2];
             for quarter in 0..4 {
-                let (even, odd, scale) = (a[2 * quarter], a[2 * quarter + 1], factors.scale(quarter));
+                let (even, odd) = (a[2 * quarter], a[2 * quarter + 1]);
+                let scale = (a[LANES - 1] >> (16 * quarter) & 0xFFFF) as i64;
                 for (sums, codes) in halves.iter_mut().zip(&codes) {
                     sums[quarter / 2] += scale * dot8::<F>(codes[quarter], even, odd);
                 }
