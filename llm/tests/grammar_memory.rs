@@ -2,35 +2,12 @@
 
 mod common;
 
+use common::counting::allocations;
 use common::tiny::model;
 use llm::gguf::{GgmlType, Gguf};
 use llm::grammar::{Constraint, Grammar, TokenTrie};
 use llm::pool::Pool;
 use llm::tokenizer::Tokenizer;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed on to the system's allocator; counting touches only a thread's own number.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn known_states_and_masks_cost_no_memory() {
@@ -43,14 +20,14 @@ fn known_states_and_masks_cost_no_memory() {
     let mut constraint = Constraint::new(&grammar, &trie).unwrap();
     let text: Vec<u32> = b"[12,[3,[]],[[4]]]".iter().map(|&byte| byte.into()).collect();
     let mut read = || {
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         constraint.restart().unwrap();
         for &token in &text {
             assert!(constraint.mask().unwrap().contains(token));
             constraint.accept(token, &tokenizer).unwrap();
         }
         assert!(constraint.is_complete());
-        ALLOCATIONS.get() - before
+        allocations() - before
     };
     let first = read();
     assert!(first > 0, "the counter counts");
@@ -58,9 +35,9 @@ fn known_states_and_masks_cost_no_memory() {
     let second = read();
     assert!(second <= 8, "{second} allocations");
     let restart = {
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         constraint.restart().unwrap();
-        ALLOCATIONS.get() - before
+        allocations() - before
     };
     assert_eq!(second, restart, "allocations of a known text, and of its beginning alone");
 }

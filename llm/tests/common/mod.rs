@@ -1,6 +1,7 @@
 //! Where the model file and the golden data are.
 #![allow(dead_code)]
 
+pub mod counting;
 pub mod references;
 pub mod simple_grammar;
 pub mod tiny;

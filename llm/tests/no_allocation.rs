@@ -1,0 +1,41 @@
+//! Nothing is allocated for a token, in any variant and form of the cache.
+
+mod common;
+
+use common::counting::allocations;
+use common::tiny::model;
+use llm::clock::StdClock;
+use llm::engine::{Engine, Flow, KvFormat, LoadOptions, Sampling, Variant};
+use llm::gguf::{GgmlType, Gguf};
+use llm::pool::Pool;
+use llm::threads::Threads;
+
+#[test]
+fn no_token_costs_memory() {
+    let (file, _) = model(GgmlType::Q4_1, false);
+    let (threads, clock) = (Threads::new(2), StdClock::new());
+    for kv in [KvFormat::Integer, KvFormat::Byte, KvFormat::Float] {
+        for variant in Variant::ALL.into_iter().filter(|variant| variant.is_usable()) {
+            let mut memory = vec![0u8; 16 << 20];
+            let options = LoadOptions { context: Some(256), variant: Some(variant), kv };
+            let gguf = Gguf::parse(&file).unwrap();
+            let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, options).unwrap();
+            let mut run = |tokens: usize| {
+                let prompt: Vec<u32> = (0..100).collect();
+                let before = allocations();
+                let mut count = 0;
+                let mut sink = |_: llm::engine::Piece<'_>| {
+                    count += 1;
+                    Flow::Continue
+                };
+                engine.generate(&prompt, &[], &Sampling::greedy(), tokens, &mut sink).unwrap();
+                assert!(count >= tokens, "the model goes on to the end");
+                allocations() - before
+            };
+            assert!(run(1) < 10, "the text of a token needs little room");
+            // A prompt of two batches and few or many tokens: what the first run left is enough.
+            let (few, many) = (run(2), run(60));
+            assert_eq!(few, many, "{kv:?} {variant}");
+        }
+    }
+}
