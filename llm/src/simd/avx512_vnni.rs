@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 super::panel_kernel::panel_kernel! {
-    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c", quarter, unsigned, __m512i, __m512, 64;
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c", quarter, unsigned, __m512i, __m512, 64, 8;
     _mm512_setzero_si512, _mm512_set1_epi32, _mm512_mullo_epi32, _mm512_add_epi64, _mm512_mul_epi32, _mm512_srli_epi64,
     _mm512_and_si512, _mm512_or_si512, _mm512_slli_epi16, _mm512_srli_epi16, _mm512_cvtepi8_epi32, _mm512_cvtph_ps,
     _mm512_mul_ps, _mm512_set1_ps, _mm512_cvtps_epi32

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 super::panel_kernel::panel_kernel! {
-    "avx2,f16c,avxvnni", quarter, unsigned, __m256i, __m256, 32;
+    "avx2,f16c,avxvnni", quarter, unsigned, __m256i, __m256, 32, 4;
     _mm256_setzero_si256, _mm256_set1_epi32, _mm256_mullo_epi32, _mm256_add_epi64, _mm256_mul_epi32, _mm256_srli_epi64,
     _mm256_and_si256, _mm256_or_si256, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_cvtepi8_epi32, _mm256_cvtph_ps,
     _mm256_mul_ps, _mm256_set1_ps, _mm256_cvtps_epi32

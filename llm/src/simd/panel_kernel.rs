@@ -10,7 +10,7 @@
 //! sets differ: `quarter::<BITS>(codes, a, da, sum)` is `sum + da * (sum of (code - SHIFTED) * a)` over eight columns.
 
 macro_rules! panel_kernel {
-    ($features:literal, $quarter:ident, $shifted:ident, $vector:ident, $single:ident, $bytes:literal;
+    ($features:literal, $quarter:ident, $shifted:ident, $vector:ident, $single:ident, $bytes:literal, $tile:literal;
      $zero:ident, $set:ident, $mullo:ident, $add64:ident, $mul64:ident, $srl64:ident, $and:ident, $or:ident,
      $sll16:ident, $srl16:ident, $widen:ident, $half_to_single:ident, $scale:ident, $set_single:ident, $round:ident) => {
         use crate::quant::activation::{Activations, Factors};
@@ -21,8 +21,8 @@ macro_rules! panel_kernel {
 
         /// Rows in a register.
         const LANES: usize = $bytes / 4;
-        /// Vectors in a tile.
-        const TILE: usize = 4;
+        /// Vectors in a tile: as many as leave registers for the codes.
+        const TILE: usize = $tile;
         /// How far ahead of a product with one vector memory is asked for, in bytes.
         const AHEAD: usize = 8192;
 
@@ -38,6 +38,10 @@ macro_rules! panel_kernel {
                 while token + TILE <= x.tokens {
                     tile::<F, TILE>(panel, panels.shift, x, token, out);
                     token += TILE;
+                }
+                while token + 2 <= x.tokens {
+                    tile::<F, 2>(panel, panels.shift, x, token, out);
+                    token += 2;
                 }
                 while token < x.tokens {
                     tile::<F, 1>(panel, panels.shift, x, token, out);
