@@ -7,7 +7,8 @@
 //!    computed as one exact 64-bit integer ([`quant`]), so every SIMD variant, thread count, batch size
 //!    and machine gives bit-identical logits. What remains in floating point has one written order.
 //! 2. **All memory of a run comes from one pool** ([`pool::Pool`]) whose bytes are accounted by
-//!    purpose. Weights stay where the GGUF lies. On the heap are only the table that says where each block's
+//!    purpose. Weights stay where the GGUF lies, and are in the pool once more where vector instructions read them
+//!    faster side by side ([`quant::panel`]). On the heap are only the table that says where each block's
 //!    matrices lie (at most 800 bytes a block, `model::weights`), the tokenizer's compiled patterns (some
 //!    kilobytes, [`tokenizer`]), some bytes of an unfinished character, and what ends with the call that made it: names
 //!    while a file is checked, a text while it is encoded, a template's parts, the vectors that variants are timed with, a
