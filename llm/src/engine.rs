@@ -30,9 +30,9 @@ pub use crate::model::kv::KvFormat;
 use crate::model::kv::bytes_per_position;
 use crate::model::matrix::{Compute, Placing, packed_bytes};
 use crate::model::stored::CHUNK;
-use crate::model::{BATCH, Llama};
+use crate::model::{BATCH, Llama, buffer_bytes};
 use crate::parallel::Parallel;
-use crate::pool::{Pool, PoolFull, PoolUsage, Purpose};
+use crate::pool::{ALIGNMENT, Pool, PoolFull, PoolUsage, Purpose};
 use crate::sample::Candidate;
 pub use crate::sample::Sampling;
 pub use crate::simd::Variant;
@@ -43,8 +43,8 @@ pub use perplexity::Perplexity;
 use text::Utf8Stream;
 pub use traffic::Traffic;
 
-/// What the buffers of the forward pass may take, when it is judged whether weights fit in panels.
-const BUFFERS: usize = 4 << 20;
+/// Where no context is asked for, weights are packed into panels only if so many positions fit beside them.
+const CONTEXT_BESIDE_PANELS: usize = 2048;
 
 /// Less context than this is not worth running (unless the model itself has less).
 pub const LEAST_CONTEXT: usize = 256;
@@ -156,8 +156,9 @@ impl<'p> Engine<'p> {
             return Err(LoadError::VocabularyMismatch { tokens, rows });
         }
         let asked = options.context.unwrap_or(config.context);
-        let choice = choose(options.variant, gguf.tensor("blk.0.ffn_down.weight").as_ref(), clock);
-        let panels = choice.wants_panels() && panels_fit(&gguf, &config, &options, &pool);
+        let room = panels_fit(&gguf, &config, &options, &pool);
+        let choice = choose(options.variant, gguf.tensor("blk.0.ffn_down.weight").as_ref(), room, clock);
+        let panels = choice.panels;
         let mut model = Llama::load(&gguf, config, asked, &mut pool, Placing { panels, parallel })?;
         let candidates = pool.take_unzeroed(Purpose::Activations, config.vocabulary)?;
         let embedding = embed::Buffers::new(config.width, &mut pool)?;
@@ -166,7 +167,7 @@ impl<'p> Engine<'p> {
         let history = pool.take_unzeroed(Purpose::KvCache, context)?;
         model.add_cache(context, options.kv, &mut pool)?;
 
-        let Choice { decode, prefill, timings } = choice;
+        let Choice { decode, prefill, timings, .. } = choice;
         let info = ModelInfo {
             name: text(&gguf, "general.name").unwrap_or("unnamed"),
             architecture: text(&gguf, "general.architecture").unwrap_or("unknown"),
@@ -262,16 +263,24 @@ impl<'p> Engine<'p> {
     }
 }
 
-/// Whether the pool has room for the weights in panels, and a context worth running beside them.
+/// Whether the pool has room for the weights in panels, and for buffers and a context worth having beside them.
 fn panels_fit(gguf: &Gguf<'_>, config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> bool {
-    let matrices = gguf.tensors().filter(|tensor| tensor.dims[1] > 1);
+    let tied = gguf.tensor("output.weight").is_none();
+    let matrices = gguf.tensors().filter(|tensor| tied || tensor.name != "token_embd.weight");
     let packed = matrices.fold(0usize, |sum, tensor| {
         let [columns, rows] = [0, 1].map(|i| usize::try_from(tensor.dims[i]).unwrap_or(usize::MAX));
-        sum.saturating_add(packed_bytes(tensor.kind, columns, rows))
+        // A vector is copied as it is; each piece of the pool may be padded.
+        let bytes = if rows > 1 { packed_bytes(tensor.kind, columns, rows) } else { tensor.data.len() };
+        sum.saturating_add(bytes).saturating_add(2 * ALIGNMENT)
     });
-    let positions = options.context.unwrap_or(LEAST_CONTEXT).min(config.context);
-    let others =
-        positions.saturating_mul(bytes_per_position(config.kv_shape(), options.kv)).saturating_add(BUFFERS);
+    let positions =
+        options.context.unwrap_or(CONTEXT_BESIDE_PANELS).min(config.context).next_multiple_of(CHUNK);
+    let each = bytes_per_position(config.kv_shape(), options.kv) + size_of::<u32>();
+    let others = positions
+        .saturating_mul(each)
+        .saturating_add(buffer_bytes(config))
+        .saturating_add(config.vocabulary.saturating_mul(size_of::<Candidate>()))
+        .saturating_add(16 * ALIGNMENT);
     packed.saturating_add(others) <= pool.usage().free
 }
 
@@ -280,7 +289,7 @@ fn context(config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> Result<us
     // A position's keys, values and its token; the cache is in whole chunks; and the padding of the pieces.
     let each = bytes_per_position(config.kv_shape(), options.kv) + size_of::<u32>();
     let free = pool.usage().free;
-    let fitting = free.saturating_sub(8 * crate::pool::ALIGNMENT) / each / CHUNK * CHUNK;
+    let fitting = free.saturating_sub(8 * ALIGNMENT) / each / CHUNK * CHUNK;
     let (wanted, least) = match options.context {
         Some(asked) if !(1..=config.context).contains(&asked) => {
             return Err(LoadError::BadContext { asked, limit: config.context });

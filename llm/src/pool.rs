@@ -9,7 +9,7 @@ use core::fmt;
 /// What a piece of the pool is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Norms and the integer scale tables of quantised matrices (the codes stay in the GGUF).
+    /// Norms, and of quantised matrices either panels or the integer scale tables beside the codes in the GGUF.
     Weights,
     /// Keys and values of all past positions.
     KvCache,

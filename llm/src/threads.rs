@@ -4,14 +4,15 @@
 
 use crate::parallel::Parallel;
 use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::vec::Vec;
 
 type Job = &'static (dyn Fn(usize, usize) + Sync);
 
-/// Loops of waiting before a worker parks: some tens of microseconds, the time between two jobs of one token.
+/// Loops of waiting before a worker parks: about a millisecond, longer than anything between two jobs of one token.
 const SPINS: u32 = 20_000;
 
 struct Shared {
@@ -21,11 +22,13 @@ struct Shared {
     round: AtomicU64,
     /// Workers that have not finished the current round.
     busy: AtomicUsize,
+    /// A worker's part of the current round panicked.
+    panicked: AtomicBool,
     /// For each worker: it has parked, or is about to.
     parked: Vec<AtomicBool>,
 }
 
-// SAFETY: `job` is written by the owner of `Threads::turn` while `busy` is 0, that is, while no worker reads it; the
+// SAFETY: `job` is written by the owner of `Threads::taken` while `busy` is 0, that is, while no worker reads it; the
 // workers read it after they saw `round` change, which is stored after the job (release), and before they count
 // themselves out of `busy` (release, acquired by the next writer).
 unsafe impl Sync for Shared {}
@@ -34,8 +37,8 @@ unsafe impl Sync for Shared {}
 pub struct Threads {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// `run` from two threads at once takes turns.
-    turn: Mutex<()>,
+    /// A job is under way: who comes meanwhile does a job alone.
+    taken: AtomicBool,
 }
 
 impl Threads {
@@ -46,6 +49,7 @@ impl Threads {
             job: UnsafeCell::new(None),
             round: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
             parked: (1..threads).map(|_| AtomicBool::new(false)).collect(),
         });
         let workers = (1..threads)
@@ -54,10 +58,10 @@ impl Threads {
                 std::thread::spawn(move || worker(&shared, part, threads))
             })
             .collect();
-        Self { shared, workers, turn: Mutex::new(()) }
+        Self { shared, workers, taken: AtomicBool::new(false) }
     }
 
-    /// Begins a round; the caller owns the turn, and the round before has ended.
+    /// Begins a round; the caller owns `taken`, and the round before has ended.
     fn start(&self, job: Option<Job>) {
         self.wait();
         // SAFETY: no worker is busy, so none reads the job; see `Shared`.
@@ -89,9 +93,11 @@ fn worker(shared: &Shared, part: usize, threads: usize) {
         // SAFETY: a round is under way of which this worker has not finished its part; see `Shared`.
         let job = unsafe { *shared.job.get() };
         let Some(job) = job else { return };
-        // A panicking job must not leave `run` waiting for ever.
-        let _finished = Finished(shared);
-        job(part, threads);
+        // A panicking job must neither leave `run` waiting for ever nor end this thread: `run` panics instead.
+        if catch_unwind(AssertUnwindSafe(|| job(part, threads))).is_err() {
+            shared.panicked.store(true, Ordering::Relaxed);
+        }
+        shared.busy.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -111,19 +117,12 @@ fn await_round(shared: &Shared, part: usize, seen: u64) {
     parked.store(false, Ordering::Relaxed);
 }
 
-struct Finished<'a>(&'a Shared);
-
-impl Drop for Finished<'_> {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Release);
-    }
-}
-
 struct WaitOnDrop<'a>(&'a Threads);
 
 impl Drop for WaitOnDrop<'_> {
     fn drop(&mut self) {
         self.0.wait();
+        self.0.taken.store(false, Ordering::Release);
     }
 }
 
@@ -134,18 +133,18 @@ impl Parallel for Threads {
 
     fn run(&self, job: &(dyn Fn(usize, usize) + Sync)) {
         let threads = self.threads();
-        if threads == 1 {
-            return job(0, 1);
+        if threads == 1 || self.taken.swap(true, Ordering::Acquire) {
+            return (0..threads).for_each(|part| job(part, threads));
         }
-        // Taken by one system-free instruction unless two threads share this pool.
-        let _turn = self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // SAFETY: the lifetime is erased only for the duration of this call: `WaitOnDrop` returns (also
         // when `job` panics here) after every worker has finished the round, and no worker reads the
         // slot again before the next round replaces the job.
         let erased: Job = unsafe { core::mem::transmute::<&(dyn Fn(usize, usize) + Sync), Job>(job) };
         self.start(Some(erased));
-        let _wait = WaitOnDrop(self);
+        let wait = WaitOnDrop(self);
         job(0, threads);
+        drop(wait);
+        assert!(!self.shared.panicked.swap(false, Ordering::Relaxed), "a part of the job panicked");
     }
 }
 
@@ -178,5 +177,15 @@ mod tests {
             });
             assert_eq!(runs.load(Ordering::SeqCst), before + 3);
         }
+    }
+
+    #[test]
+    fn a_panic_in_a_worker_reaches_the_caller_and_ends_nothing() {
+        let pool = Threads::new(2);
+        let run = |fail: bool| {
+            catch_unwind(AssertUnwindSafe(|| pool.run(&|part, _| assert!(!(fail && part == 1)))))
+        };
+        assert!(run(true).is_err());
+        assert!(run(false).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use super::Engine;
 /// Bytes that the forward pass of one token, and its logits, read once each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traffic {
-    /// Weights as they lie in memory, with their scale tables: every block, the head, and one row of the embedding.
+    /// Weights as they lie in memory, in panels or with their scale tables: every block, the head, and one row of the embedding.
     pub weights: usize,
     /// Keys and values, for each position that the token looks back at.
     pub each_position: usize,

@@ -1,7 +1,7 @@
 //! Causal grouped-query attention of one query head over all past positions.
 //!
 //! Positions are taken in chunks of 16 with a running maximum and sum (the "online softmax" of Milakov and
-//! Gimelshein 2018), so no buffer of scores is needed, and keys and values are read once. Chunks begin at multiples of 16
+//! Gimelshein 2018), so no buffer of scores is needed, and a query reads keys and values once. Chunks begin at multiples of 16
 //! whatever the batch, so a token gets the same result in a prefill, alone, or after a cache hit.
 //!
 //! With an integer cache, queries, keys and values are integers, and so are the softmax weights within a chunk;

@@ -226,6 +226,11 @@ impl<'p> Table<'p> {
     }
 }
 
+/// Whether weights of this type can be packed into panels.
+pub fn tensor_has_panels(kind: GgmlType) -> bool {
+    matches!(Elements::new(kind), Some(Elements::Quantised(kind)) if has_panels(kind))
+}
+
 /// Bytes in the pool of a tensor's panels, or of its scale table where its format has none.
 pub fn packed_bytes(kind: GgmlType, columns: usize, rows: usize) -> usize {
     match Elements::new(kind) {

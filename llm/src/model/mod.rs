@@ -20,7 +20,7 @@ pub mod weights;
 
 use crate::gguf::Gguf;
 use crate::parallel::for_items;
-use crate::pool::{Pool, PoolFull, Purpose::Activations};
+use crate::pool::{ALIGNMENT, Pool, PoolFull, Purpose::Activations};
 use crate::quant::activation::ActivationBuffers;
 use attention::Scores;
 use config::Config;
@@ -93,6 +93,19 @@ impl<'p> Buffers<'p> {
             logits: pool.take(Activations, padded(config.vocabulary))?,
         })
     }
+}
+
+/// Bytes that the buffers of a model take in the pool, padding included.
+pub fn buffer_bytes(config: &Config) -> usize {
+    let (width, ffn) = (config.width, config.ffn);
+    let (query_width, kv_width) = (config.query_width(), config.kv_width());
+    let floats = 2 * width + padded(width) + padded(ffn) + ffn;
+    let heads = 3 * query_width + padded(query_width) + 2 * (kv_width + padded(kv_width));
+    let longest = width.max(ffn).max(query_width);
+    // Cosine and sine of each rotated pair.
+    let each = size_of::<f32>() * (floats + heads + config.rope.dims) + ActivationBuffers::bytes(longest);
+    let once = size_of::<f32>() * padded(config.vocabulary) + size_of::<f64>() * config.rope.dims;
+    BATCH.saturating_mul(each).saturating_add(once).saturating_add(24 * ALIGNMENT)
 }
 
 impl<'p> Llama<'p> {

@@ -9,6 +9,8 @@
 //! values  [position / 2][dimension][2]
 //! ```
 
+use crate::quant::activation::absolute_maximum;
+
 /// Positions in a chunk.
 pub const CHUNK: usize = 16;
 
@@ -50,7 +52,8 @@ pub const fn value_index(p: usize, d: usize, head_dim: usize) -> usize {
 #[inline(always)]
 pub fn to_integers(x: &[f32], limit: i32, mut put: impl FnMut(usize, i32)) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
-    let largest = x.iter().fold(0.0f32, |max, v| if v.abs() > max { v.abs() } else { max });
+    // Not a number where one of `x` is: the scale carries it on to the logits, where it is reported.
+    let largest = absolute_maximum(x);
     let inverse = if largest > f32::MIN_POSITIVE { limit as f32 / largest } else { 0.0 };
     for (i, x) in x.iter().enumerate() {
         let whole = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;

@@ -96,6 +96,11 @@ impl<'p> ActivationBuffers<'p> {
         })
     }
 
+    /// Bytes of the buffers for one vector of `length` values.
+    pub const fn bytes(length: usize) -> usize {
+        length.div_ceil(GROUP) * (GROUP + LANES * size_of::<u64>() + size_of::<Factors>()) + size_of::<f32>()
+    }
+
     /// Quantises `x`, vectors of `length` values one after the other, shared among the CPUs, with scales of at most `max_scale`, in the form that
     /// `variant` reads. Values past the last whole block of 32 cannot occur: a quantised matrix has whole blocks.
     pub fn quantise(
@@ -172,9 +177,9 @@ pub(crate) fn quantise_vector(x: &[f32], max_scale: i32, codes: &mut [i8], facto
     unit
 }
 
-/// The largest magnitude; NaN counts as infinite.
+/// The largest magnitude; NaN if one of them is.
 #[inline(always)]
-fn absolute_maximum(x: &[f32]) -> f32 {
+pub fn absolute_maximum(x: &[f32]) -> f32 {
     // Magnitudes of floats order as their bits do, and NaN lies above infinity.
     let bits = x.iter().fold(0u32, |max, v| max.max(v.to_bits() & 0x7FFF_FFFF));
     if bits > f32::INFINITY.to_bits() { f32::NAN } else { f32::from_bits(bits) }

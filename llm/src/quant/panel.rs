@@ -24,7 +24,6 @@ use super::float::f32_to_f16;
 use super::{Format, GROUP, Kind, with_format};
 use crate::parallel::{Parallel, for_items};
 use crate::pool::{Pool, PoolFull, Purpose};
-use alloc::vec::Vec;
 
 /// Rows in a panel.
 pub const ROWS: usize = 16;
@@ -84,9 +83,6 @@ pub struct Panels<'a> {
     pub shift: i32,
 }
 
-/// Scales and codes of a panel that is being packed.
-type Unfilled<'a> = (&'a mut [u8], &'a mut [u8]);
-
 impl<'p> Panels<'p> {
     /// Packs `rows` rows of `groups` groups, whose scales have the unit `2^-shift`.
     pub fn new<F: Format>(
@@ -102,14 +98,18 @@ impl<'p> Panels<'p> {
         let scales = pool.take_unzeroed::<u8>(Purpose::Weights, count.saturating_mul(scale_bytes))?;
         let codes = pool.take_unzeroed::<u8>(Purpose::Weights, count.saturating_mul(code_bytes))?;
         let row_bytes = groups / F::GROUPS * F::BYTES;
-        let pieces =
-            scales.chunks_exact_mut(scale_bytes.max(1)).zip(codes.chunks_exact_mut(code_bytes.max(1)));
-        let mut panels: Vec<Unfilled<'_>> = pieces.collect();
-        for_items(parallel, &mut panels, 1, &|first, panels| {
-            for (panel, (scales, codes)) in (first..).zip(panels) {
-                let end = ((panel + 1) * ROWS).min(rows);
-                let rows = data.get(panel * ROWS * row_bytes..end * row_bytes).unwrap_or_default();
-                pack::<F>(rows, groups, scales, codes);
+        let rows_of = |panel: usize| {
+            let end = ((panel + 1) * ROWS).min(rows);
+            data.get(panel * ROWS * row_bytes..end * row_bytes).unwrap_or_default()
+        };
+        for_items(parallel, scales, scale_bytes, &|first, scales| {
+            for (panel, scales) in (first..).zip(scales.chunks_exact_mut(scale_bytes.max(1))) {
+                pack_scales::<F>(rows_of(panel), row_bytes, scales);
+            }
+        });
+        for_items(parallel, codes, code_bytes, &|first, codes| {
+            for (panel, codes) in (first..).zip(codes.chunks_exact_mut(code_bytes.max(1))) {
+                pack_codes::<F>(rows_of(panel), row_bytes, codes);
             }
         });
         Ok(Self { kind: F::KIND, scales, codes, count, shift })
@@ -138,25 +138,31 @@ impl<'p> Panels<'p> {
     }
 }
 
-/// Packs up to 16 rows, one after the other in `rows`.
-fn pack<F: Format>(rows: &[u8], groups: usize, scales: &mut [u8], codes: &mut [u8]) {
-    scales.fill(0);
-    codes.fill(0);
-    let blocks = groups / F::GROUPS;
-    for (row, data) in rows.chunks_exact((blocks * F::BYTES).max(1)).enumerate().take(ROWS) {
-        let scales = scales.chunks_exact_mut(Layout::<F>::SCALES);
-        let codes = codes.chunks_exact_mut(F::GROUPS * Layout::<F>::CODES);
-        for (block, (scales, codes)) in data.chunks_exact(F::BYTES).zip(scales.zip(codes)) {
-            pack_scales::<F>(block, row, scales);
-            for (group, codes) in codes.chunks_exact_mut(Layout::<F>::CODES).enumerate() {
-                pack_codes::<F>(F::codes(block, group), row, codes);
+/// Packs the scales of up to 16 rows, one after the other in `rows`.
+fn pack_scales<F: Format>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
+    out.fill(0);
+    for (row, data) in rows.chunks_exact(row_bytes.max(1)).enumerate().take(ROWS) {
+        for (block, out) in data.chunks_exact(F::BYTES).zip(out.chunks_exact_mut(Layout::<F>::SCALES)) {
+            put_scales::<F>(block, row, out);
+        }
+    }
+}
+
+/// Packs the codes of up to 16 rows.
+fn pack_codes<F: Format>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
+    out.fill(0);
+    for (row, data) in rows.chunks_exact(row_bytes.max(1)).enumerate().take(ROWS) {
+        let groups = out.chunks_exact_mut(F::GROUPS * Layout::<F>::CODES);
+        for (block, out) in data.chunks_exact(F::BYTES).zip(groups) {
+            for (group, out) in out.chunks_exact_mut(Layout::<F>::CODES).enumerate() {
+                put_codes::<F>(F::codes(block, group), row, out);
             }
         }
     }
 }
 
 /// Writes the scales of one row's block.
-fn pack_scales<F: Format>(block: &[u8], row: usize, out: &mut [u8]) {
+fn put_scales<F: Format>(block: &[u8], row: usize, out: &mut [u8]) {
     let (floats, multipliers) = out.split_at_mut(Layout::<F>::FLOATS);
     let first = F::scales(block, 0);
     for (out, value) in floats.chunks_exact_mut(2 * ROWS).zip([first.d, first.m]) {
@@ -173,7 +179,7 @@ fn pack_scales<F: Format>(block: &[u8], row: usize, out: &mut [u8]) {
 }
 
 /// Writes the codes of one row's group.
-fn pack_codes<F: Format>(codes: [u64; 4], row: usize, out: &mut [u8]) {
+fn put_codes<F: Format>(codes: [u64; 4], row: usize, out: &mut [u8]) {
     // Four codes each, in the order of the columns.
     let quads: [u32; 8] = core::array::from_fn(|i| (codes[i / 2] >> (32 * (i % 2))) as u32);
     let mut put = |vector: usize, quad: u32| {

@@ -14,7 +14,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use llm::answer;
 use llm::engine::{
-    self, Engine, EngineError, GenerateOptions, Generation, LoadOptions, Origin, Piece, Sampling, StopReason,
+    self, Engine, EngineError, GenerateOptions, Generation, KvFormat, LoadOptions, Origin, Piece, Sampling,
+    StopReason,
 };
 use llm::gguf::Gguf;
 use llm::grammar::{Constraint, Grammar, TokenTrie};
@@ -172,7 +173,7 @@ fn try_open() -> Result<Model, SlmError> {
     // there `load` either moves the borrow into the engine or drops it.
     let memory: &'static mut [u8] =
         unsafe { core::slice::from_raw_parts_mut(memory.as_mut_ptr(), memory.len()) };
-    let options = LoadOptions { context: context()?, ..LoadOptions::default() };
+    let options = LoadOptions { context: context()?, kv: kv_format()?, ..LoadOptions::default() };
     let engine = Engine::load(gguf, Pool::new(memory), &WORKERS, &KernelClock, options)
         .map_err(|error| SlmError::Load(error.to_string()))?;
     let licence = gguf.get("general.license").and_then(|value| value.as_str()).unwrap_or_default();
@@ -186,6 +187,17 @@ fn context() -> Result<Option<usize>, SlmError> {
         Ok(tokens) => Ok(Some(tokens)),
         Err(_) => Err(SlmError::Load(alloc::format!(
             "slm.ctx={text}: give a number of tokens, such as slm.ctx=2048"
+        ))),
+    }
+}
+
+/// How keys and values are stored: 14-bit integers, or 8-bit ones in half the memory.
+fn kv_format() -> Result<KvFormat, SlmError> {
+    match boot::option("slm.kv") {
+        None | Some("integer") => Ok(KvFormat::Integer),
+        Some("q8") => Ok(KvFormat::Byte),
+        Some(text) => Err(SlmError::Load(alloc::format!(
+            "slm.kv={text}: give slm.kv=integer (two bytes a number, as without it) or slm.kv=q8 (one byte)"
         ))),
     }
 }
