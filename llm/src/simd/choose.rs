@@ -37,9 +37,9 @@ pub struct Choice {
 /// Rows that are multiplied: few enough to be timed in a moment, too many for the innermost cache.
 const ROWS: usize = 64;
 const VECTORS: usize = 8;
-/// Longest rows that are timed, longer than those of any published model, and most elements: 30 MiB of memory in all.
+/// Longest rows that are timed, longer than those of any published model, and most elements: 8 MiB of memory in all.
 const MAX_COLUMNS: usize = 1 << 16;
-const MAX_ELEMENTS: usize = 1 << 21;
+const MAX_ELEMENTS: usize = 1 << 18;
 const REPEATS: usize = 5;
 /// A variant that took longer than this is not timed again: it is an emulated one, and the boot waits.
 const PATIENCE_NS: u64 = 1_000_000;
