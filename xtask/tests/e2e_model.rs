@@ -72,7 +72,8 @@ fn golden_prompts_give_the_hosts_tokens() {
         let line = output.lines().find_map(|line| line.strip_prefix(&prefix));
         let line = line.unwrap_or_else(|| panic!("no line {prefix:?} in\n{output}"));
         let in_kernel: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
-        assert_eq!(in_kernel.len(), 32);
+        // An answer may be complete before its 32 tokens, then on both sides.
+        assert!((16..=32).contains(&in_kernel.len()), "{name}: {} tokens", in_kernel.len());
         assert_eq!(in_kernel, greedy_on_host(text, 32), "{name}");
     }
 }
