@@ -62,6 +62,8 @@ pub mod parallel;
 pub mod pool;
 pub mod random;
 pub mod rules;
+pub mod sampling;
+pub mod service;
 pub mod template;
 #[cfg(feature = "std")]
 pub mod threads;

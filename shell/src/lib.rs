@@ -51,6 +51,7 @@ pub mod args;
 mod bar;
 pub mod commands;
 mod console;
+mod inference;
 mod json;
 pub mod parse;
 pub mod reader;
@@ -65,6 +66,7 @@ mod units;
 mod utf8;
 
 pub use console::{CTRL_C, Console, Size};
+pub use inference::*;
 pub use scheduler::*;
 pub use session::{PROMPT, run};
 pub use system::*;

@@ -1,0 +1,568 @@
+//! The desk: the table of all requests, and the two sides of it, clients and the model's thread.
+
+use super::audit::{AuditEntry, AuditRing, Operation, Status};
+use super::budget::Budget;
+use super::clients::{ClientStats, Clients};
+use super::pace::{Pace, PaceState, Spread};
+use super::request::{
+    ClientId, Counts, End, Fetched, Job, Outcome, RequestId, RequestInfo, RequestState, SubmitError,
+    UnknownRequest,
+};
+use super::stats::Stats;
+use super::turns::{MAX_RUNNING, Turn};
+use alloc::collections::TryReserveError;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+/// Who waits this long counts as of the next higher priority.
+const AGE_NS: u64 = 10_000_000_000;
+
+/// Bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests that wait.
+    pub queue: usize,
+    /// Requests of one client that wait or are in flight.
+    pub of_client: u32,
+    /// Requests in flight, at most [`MAX_RUNNING`].
+    pub running: usize,
+    /// Answers that are over and not fetched.
+    pub done: usize,
+    /// How long an answer waits to be fetched before it is given up, in nanoseconds.
+    pub patience_ns: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { queue: 32, of_client: 8, running: 4, done: 16, patience_ns: 60_000_000_000 }
+    }
+}
+
+/// How far a request is, for the desk.
+enum Stage {
+    Queued(Job),
+    InFlight,
+    Over(Outcome),
+}
+
+struct Request {
+    id: RequestId,
+    client: ClientId,
+    operation: Operation,
+    priority: super::Priority,
+    chunk: u32,
+    max_tokens: usize,
+    prompt_len: u32,
+    submitted: u64,
+    started: Option<u64>,
+    first_token: Option<u64>,
+    deadline: Option<u64>,
+    tokens: u32,
+    cancelled: bool,
+    paused_since: Option<u64>,
+    period_misses: u64,
+    /// When it was over.
+    ended: u64,
+    outbox: super::Outbox,
+    stage: Stage,
+}
+
+/// See the [module](super).
+pub struct Service {
+    limits: Limits,
+    requests: Vec<Request>,
+    clients: Clients,
+    pace: Option<Pace>,
+    spread: Spread,
+    audit: AuditRing,
+    stats: Stats,
+    last_id: RequestId,
+    /// In flight, the one that goes first in the next turn in front.
+    order: Vec<RequestId>,
+    /// The model had no room for the request that was put back: nobody is started before one has ended.
+    full: bool,
+    changes: u64,
+}
+
+impl Service {
+    /// A desk with nothing on it; takes all the memory that it will ever need, but for the jobs.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new(limits: Limits) -> Result<Self, TryReserveError> {
+        let limits = Limits { running: limits.running.clamp(1, MAX_RUNNING), ..limits };
+        let (mut requests, mut order) = (Vec::new(), Vec::new());
+        requests.try_reserve_exact(limits.queue + limits.running + limits.done)?;
+        order.try_reserve_exact(limits.running)?;
+        Ok(Self {
+            limits,
+            requests,
+            clients: Clients::new(),
+            pace: None,
+            spread: Spread::default(),
+            audit: AuditRing::new(),
+            stats: Stats::default(),
+            last_id: 0,
+            order,
+            full: false,
+            changes: 0,
+        })
+    }
+
+    // What clients ask.
+
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// The queue or the client's part of it is full. The refusal is audited.
+    pub fn submit(&mut self, job: Job, now: u64) -> Result<RequestId, SubmitError> {
+        let queued = self.requests.iter().filter(|r| matches!(r.stage, Stage::Queued(_))).count();
+        let open = self.clients.open(job.client);
+        let refusal = match (queued >= self.limits.queue, open >= self.limits.of_client) {
+            (true, _) => Some(SubmitError::Busy { queued }),
+            (_, true) => Some(SubmitError::TooManyOfClient { open }),
+            _ => None,
+        };
+        if let Some(error) = refusal {
+            self.refuse(&job, error, now);
+            return Err(error);
+        }
+        self.make_room(now);
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.clients.submitted(job.client);
+        self.stats.submitted += 1;
+        self.changes += 1;
+        // An empty one takes no memory: the job's own comes along with the request.
+        let Job { client, operation, priority, chunk, max_tokens, .. } = job;
+        let deadline = job.deadline_ns.map(|after| now.saturating_add(after));
+        let prompt_len = job.prompt_len();
+        self.requests.push(Request {
+            id: self.last_id,
+            client,
+            operation,
+            priority,
+            chunk,
+            max_tokens,
+            prompt_len,
+            submitted: now,
+            started: None,
+            first_token: None,
+            deadline,
+            tokens: 0,
+            cancelled: false,
+            paused_since: None,
+            period_misses: 0,
+            ended: 0,
+            outbox: super::Outbox::empty(),
+            stage: Stage::Queued(job),
+        });
+        Ok(self.last_id)
+    }
+
+    /// Audits a request that was refused before it came to the desk (no model is loaded).
+    pub fn refuse(&mut self, job: &Job, error: SubmitError, now: u64) {
+        self.clients.rejected(job.client);
+        self.stats.rejected += 1;
+        let entry = AuditEntry::new(job.client, job.operation, Status::REJECT);
+        self.record(AuditEntry { prompt_len: job.prompt_len(), reason: error.reason(), ..entry }, now);
+    }
+
+    /// Fetches what is there of an answer; a chunk's bytes go to the end of `out`, with room for [`super::CHUNK_BYTES`].
+    ///
+    /// # Errors
+    /// The client has no such request.
+    pub fn fetch(
+        &mut self,
+        id: RequestId,
+        client: ClientId,
+        out: &mut Vec<u8>,
+    ) -> Result<Fetched, UnknownRequest> {
+        let at =
+            self.requests.iter().position(|r| r.id == id && r.client == client).ok_or(UnknownRequest(id))?;
+        let request = &mut self.requests[at];
+        if let Some(chunk) = request.outbox.take(out) {
+            self.changes += u64::from(request.paused_since.is_some());
+            return Ok(Fetched::Chunk(chunk));
+        }
+        let state = request.state();
+        if !matches!(request.stage, Stage::Over(_)) {
+            return Ok(Fetched::Nothing(state));
+        }
+        match self.requests.remove(at).stage {
+            Stage::Over(outcome) => Ok(Fetched::End(outcome)),
+            // Looked at just now.
+            _ => Ok(Fetched::Nothing(state)),
+        }
+    }
+
+    /// Has a request end soon; what it answered so far can be fetched. `client`: whose it must be, or `None` for the console, which may
+    /// end any.
+    ///
+    /// # Errors
+    /// There is no such request under way.
+    pub fn cancel(
+        &mut self,
+        id: RequestId,
+        client: Option<ClientId>,
+        now: u64,
+    ) -> Result<(), UnknownRequest> {
+        let found = self.requests.iter_mut().find(|r| {
+            r.id == id && client.is_none_or(|client| r.client == client) && !matches!(r.stage, Stage::Over(_))
+        });
+        let request = found.ok_or(UnknownRequest(id))?;
+        request.cancelled = true;
+        let (owner, queued) = (request.client, matches!(request.stage, Stage::Queued(_)));
+        if queued {
+            self.complete(id, End::Cancelled, Counts::default(), now);
+        }
+        self.changes += 1;
+        self.record(AuditEntry::new(client.unwrap_or(owner), Operation::Cancel, Status::OK), now);
+        Ok(())
+    }
+
+    /// A client is gone: ends what it has under way and forgets what it did not fetch.
+    pub fn leave(&mut self, client: ClientId, now: u64) {
+        let mine = |r: &Request| r.client == client;
+        let open = |r: &Request| mine(r) && !r.cancelled && !matches!(r.stage, Stage::Over(_));
+        while let Some(id) = self.requests.iter().find(|r| open(r)).map(|r| r.id) {
+            // Its own, and looked at just now.
+            let _ = self.cancel(id, Some(client), now);
+        }
+        self.requests.retain(|r| !(mine(r) && matches!(r.stage, Stage::Over(_))));
+        self.requests.iter_mut().filter(|r| mine(r)).for_each(|r| r.client = NOBODY);
+    }
+
+    // What the model's thread asks.
+
+    /// Takes the next request into flight, if one may be started now: the job, for the model.
+    pub fn start_next(&mut self, now: u64) -> Option<(RequestId, Job)> {
+        self.end_late(now);
+        if self.order.len() >= self.limits.running || self.full {
+            return None;
+        }
+        let clients = &self.clients;
+        let waiting = self.requests.iter_mut().filter(|r| matches!(r.stage, Stage::Queued(_)));
+        let next = waiting.min_by_key(|r| {
+            let aged = r.priority as u64 + now.saturating_sub(r.submitted) / AGE_NS;
+            (Reverse(aged.min(super::Priority::High as u64)), clients.rank(r.client), r.id)
+        })?;
+        let Stage::Queued(mut job) = core::mem::replace(&mut next.stage, Stage::InFlight) else {
+            return None;
+        };
+        core::mem::swap(&mut next.outbox, &mut job.outbox);
+        next.started = next.started.or(Some(now));
+        let (id, client) = (next.id, next.client);
+        self.order.push(id);
+        self.clients.started(client);
+        Some((id, job))
+    }
+
+    /// Puts a started request back in its place in the queue: the model has no room for it before another one ends.
+    pub fn put_back(&mut self, id: RequestId, mut job: Job) {
+        self.order.retain(|other| *other != id);
+        self.full = !self.order.is_empty();
+        if let Some(request) = self.requests.iter_mut().find(|r| r.id == id) {
+            core::mem::swap(&mut request.outbox, &mut job.outbox);
+            request.stage = Stage::Queued(job);
+            self.clients.put_back(request.client);
+        }
+    }
+
+    /// Says in `turn` what to do now.
+    pub fn turn(&mut self, now: u64, turn: &mut Turn) {
+        turn.clear();
+        self.keep_time(now);
+        let mut allowed = self.pace.as_ref().map_or(u32::MAX, |pace| pace.allowed(now));
+        for at in 0..self.order.len() {
+            let id = self.order[at];
+            let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { continue };
+            let has_room = request.outbox.has_room();
+            self.stats.pauses += u64::from(!has_room && request.paused_since.is_none());
+            request.paused_since = (!has_room).then(|| request.paused_since.unwrap_or(now));
+            let abandoned = request
+                .paused_since
+                .is_some_and(|since| now.saturating_sub(since) >= self.limits.patience_ns);
+            if request.cancelled {
+                turn.push_end(id, End::Cancelled);
+            } else if request.deadline.is_some_and(|deadline| now >= deadline) {
+                turn.push_end(id, End::Deadline);
+            } else if abandoned {
+                turn.push_end(id, End::Abandoned);
+            } else if has_room && request.first_token.is_none() {
+                // Reading a prompt makes no tokens.
+                turn.push_run(id);
+            } else if has_room && allowed > 0 {
+                allowed -= 1;
+                turn.push_run(id);
+            }
+        }
+        // Who did not go this time goes first the next time.
+        if let Some(last) = turn.run().last()
+            && let Some(at) = self.order.iter().position(|id| id == last)
+        {
+            self.order.rotate_left(at + 1);
+        }
+    }
+
+    /// When there is something to do though nobody asks for it: a token of the next slot, a deadline.
+    pub fn next_event(&self) -> Option<u64> {
+        let open = self.requests.iter().filter(|r| !matches!(r.stage, Stage::Over(_)));
+        let deadline = open.filter_map(|r| r.deadline).min();
+        let paused = self
+            .requests
+            .iter()
+            .filter(|r| matches!(r.stage, Stage::InFlight))
+            .filter_map(|r| r.paused_since);
+        let patience = paused.min().map(|since| since.saturating_add(self.limits.patience_ns));
+        let due = self.pace.as_ref().filter(|_| !self.order.is_empty()).map(Pace::next_due);
+        [deadline, patience, due].into_iter().flatten().min()
+    }
+
+    /// Takes `tokens` tokens of an answer (0: a part of one), of a record or the model's own.
+    pub fn deliver(&mut self, id: RequestId, text: &[u8], tokens: u32, record: bool, now: u64) {
+        let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { return };
+        let chunks = request.outbox.put(text, tokens, record, request.chunk);
+        request.tokens += tokens;
+        if tokens > 0 && request.first_token.is_none() && !record {
+            request.first_token = Some(now);
+            self.stats.first_token.add(now.saturating_sub(request.submitted));
+        }
+        let (client, operation, chunk_tokens) = (request.client, request.operation, tokens);
+        if operation == Operation::Stream {
+            self.stats.stream_chunks += u64::from(chunks);
+            self.stats.stream_chunk_tokens += u64::from(chunk_tokens);
+        }
+        if !record {
+            self.clients.served(client, tokens, 0);
+            self.stats.tokens += u64::from(tokens);
+            if let Some(pace) = &mut self.pace {
+                pace.made(tokens, now);
+            }
+        }
+    }
+
+    /// Counts a step of the model, in which tokens were made.
+    pub fn stepped(&mut self) {
+        self.stats.steps += 1;
+    }
+
+    /// A request is over. Unknown ones are ignored.
+    pub fn complete(&mut self, id: RequestId, end: End, counts: Counts, now: u64) {
+        self.finish(id, end, counts, None, now);
+    }
+
+    /// A request failed, for a reason given in one sentence.
+    pub fn fail(&mut self, id: RequestId, error: String, counts: Counts, now: u64) {
+        self.finish(id, End::Failed, counts, Some(error), now);
+    }
+
+    fn finish(&mut self, id: RequestId, end: End, counts: Counts, error: Option<String>, now: u64) {
+        self.keep_time(now);
+        let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { return };
+        if matches!(request.stage, Stage::Over(_)) {
+            return;
+        }
+        let in_flight = matches!(request.stage, Stage::InFlight);
+        let chunks = request.outbox.close();
+        let since = |at: u64| at.saturating_sub(request.submitted);
+        let outcome = Outcome {
+            end,
+            counts,
+            queued_ns: since(request.started.unwrap_or(now)),
+            first_token_ns: request.first_token.map(since),
+            total_ns: since(now),
+            period_misses: request.period_misses,
+            error,
+        };
+        if in_flight {
+            self.stats.queued.add(outcome.queued_ns);
+        }
+        self.stats.total.add(outcome.total_ns);
+        if request.operation == Operation::Stream {
+            self.stats.stream_chunks += u64::from(chunks);
+        }
+        let missed = end == End::Deadline || request.period_misses > 0;
+        let (status, reason) = match end {
+            End::Finished | End::MaxTokens | End::ContextFull | End::NoToken | End::Cancelled => {
+                (Status::OK, "")
+            }
+            End::Deadline => (Status::default(), "deadline"),
+            End::Abandoned => (Status::REJECT, "not fetched"),
+            End::Failed => (Status::REJECT, "failed"),
+        };
+        let reason = if end == End::Cancelled { "cancelled" } else { reason };
+        let status = if missed { status.and(Status::DEADLINE_MISS) } else { status };
+        let entry = AuditEntry::new(request.client, request.operation, status);
+        let entry = AuditEntry { prompt_len: request.prompt_len, tokens: request.tokens, reason, ..entry };
+        request.ended = now;
+        request.stage = Stage::Over(outcome);
+        let client = request.client;
+        self.stats.prompt_tokens += u64::from(counts.prompt_tokens);
+        self.stats.requests_with_misses += u64::from(request.period_misses > 0);
+        *match end {
+            End::Cancelled | End::Abandoned => &mut self.stats.cancelled,
+            End::Deadline => &mut self.stats.deadlines_missed,
+            End::Failed => &mut self.stats.failed,
+            _ => &mut self.stats.completed,
+        } += 1;
+        self.clients.served(client, 0, counts.prompt_tokens.saturating_sub(counts.reused_tokens));
+        self.clients.ended(client, in_flight);
+        self.order.retain(|other| *other != id);
+        self.full = false;
+        self.changes += 1;
+        self.record(entry, now);
+        if client == NOBODY {
+            self.requests.retain(|r| r.id != id);
+        }
+    }
+
+    // Budget, audit, tables.
+
+    /// Sets the budget, which the scheduler has granted, or takes it away.
+    pub fn set_budget(&mut self, budget: Option<Budget>, now: u64) {
+        self.keep_time(now);
+        self.stats.admissions += u64::from(budget.is_some());
+        self.pace = budget.map(|budget| Pace::new(budget, self.spread, now));
+        self.changes += 1;
+    }
+
+    /// Counts a budget that the scheduler refused.
+    pub fn count_refused_budget(&mut self) {
+        self.stats.refusals += 1;
+    }
+
+    /// How the tokens of a period are spread, now and under later budgets.
+    pub fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
+        if let Some(pace) = &mut self.pace {
+            pace.set_spread(spread);
+        }
+        self.changes += 1;
+    }
+
+    /// How the tokens of a period are spread.
+    pub fn spread(&self) -> Spread {
+        self.spread
+    }
+
+    /// The budget and how it is kept.
+    pub fn pace(&self) -> Option<PaceState> {
+        self.pace.as_ref().map(Pace::state)
+    }
+
+    /// Counts chunks that a graph dropped.
+    pub fn count_graph_drops(&mut self, chunks: u64) {
+        self.stats.graph_drops += chunks;
+    }
+
+    /// Adds an operation that is not a request of this desk.
+    pub fn record(&mut self, entry: AuditEntry, now: u64) {
+        let budget = self.pace.as_ref().map(Pace::budget);
+        let (wcet_cycles, period_ns) = budget.map_or((0, 0), |budget| (budget.wcet_cycles, budget.period_ns));
+        self.audit.add(AuditEntry { ts_ns: now, wcet_cycles, period_ns, ..entry });
+    }
+
+    /// The audit.
+    pub fn audit(&self) -> &AuditRing {
+        &self.audit
+    }
+
+    /// What was done since boot.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The clients that are remembered.
+    pub fn clients(&self) -> &[ClientStats] {
+        self.clients.all()
+    }
+
+    /// All requests, in the order in which they came.
+    pub fn requests(&self) -> impl Iterator<Item = RequestInfo> {
+        self.requests.iter().map(Request::info)
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Requests in flight.
+    pub fn running(&self) -> usize {
+        self.order.len()
+    }
+
+    /// A number that changes whenever the model's thread may have something new to do.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Lets the periods go by.
+    fn keep_time(&mut self, now: u64) {
+        let Some(pace) = &mut self.pace else { return };
+        let wants = |r: &Request| {
+            matches!(r.stage, Stage::InFlight)
+                && r.first_token.is_some()
+                && !r.cancelled
+                && r.paused_since.is_none()
+        };
+        let demand = self.requests.iter().any(wants);
+        let broken = pace.advance(now, demand);
+        if broken > 0 {
+            self.stats.period_misses += broken;
+            self.requests.iter_mut().filter(|r| wants(r)).for_each(|r| r.period_misses += broken);
+        }
+    }
+
+    /// Ends queued requests whose deadline has passed.
+    fn end_late(&mut self, now: u64) {
+        let late = |r: &Request| {
+            matches!(r.stage, Stage::Queued(_)) && r.deadline.is_some_and(|deadline| now >= deadline)
+        };
+        while let Some(id) = self.requests.iter().find(|r| late(r)).map(|r| r.id) {
+            self.complete(id, End::Deadline, Counts::default(), now);
+        }
+    }
+
+    /// Forgets answers that nobody fetched: those over their time, and the oldest ones beyond the bound.
+    fn make_room(&mut self, now: u64) {
+        let patience = self.limits.patience_ns;
+        let over = |r: &Request| matches!(r.stage, Stage::Over(_));
+        self.requests.retain(|r| !over(r) || now.saturating_sub(r.ended) < patience);
+        while self.requests.iter().filter(|r| over(r)).count() >= self.limits.done {
+            let oldest =
+                self.requests.iter().enumerate().filter(|(_, r)| over(r)).min_by_key(|(_, r)| r.ended);
+            let Some((at, _)) = oldest else { return };
+            self.requests.remove(at);
+        }
+    }
+}
+
+/// Client of requests whose own client is gone.
+const NOBODY: ClientId = ClientId::MAX;
+
+impl Request {
+    fn state(&self) -> RequestState {
+        match &self.stage {
+            Stage::Queued(_) => RequestState::Queued,
+            Stage::Over(outcome) => RequestState::Done(outcome.end),
+            Stage::InFlight if self.paused_since.is_some() => RequestState::Paused,
+            Stage::InFlight if self.first_token.is_none() => RequestState::Reading,
+            Stage::InFlight => RequestState::Running,
+        }
+    }
+
+    fn info(&self) -> RequestInfo {
+        RequestInfo {
+            id: self.id,
+            client: self.client,
+            operation: self.operation,
+            priority: self.priority,
+            state: self.state(),
+            tokens: self.tokens,
+            max_tokens: self.max_tokens,
+            submitted_ns: self.submitted,
+        }
+    }
+}
