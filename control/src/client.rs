@@ -1,19 +1,42 @@
 //! The host's end of the control plane.
 
-use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
+use thiserror::Error;
 
 use crate::frame::{self, Decoder, PayloadTooLong};
-use crate::message::{Message, Reply};
-use crate::token::Token;
+use crate::message::Message;
+use crate::reply::Reply;
+use crate::token::{Rights, Token};
+
+/// A question that was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum AskError {
+    /// It needs a token.
+    #[error("this needs a token; `ctlkey` on the kernel's console shows it")]
+    NoToken,
+    /// It does not fit a frame.
+    #[error(transparent)]
+    TooLong(#[from] PayloadTooLong),
+    /// All ids of this connection are used up.
+    #[error("this connection has no request ids left; connect again")]
+    NoIds,
+}
 
 /// Asks and reads answers. Send what [`Client::outgoing`] holds, say [`Client::sent`], and hand what
 /// arrives to [`Client::receive`]; time-outs and retries belong to the caller.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Client {
     decoder: Decoder,
     outgoing: Vec<u8>,
     last_id: u32,
+}
+
+/// Without the bytes, which may hold a token.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({} bytes to send)", self.outgoing.len())
+    }
 }
 
 impl Client {
@@ -28,26 +51,17 @@ impl Client {
         Client { last_id, ..Self::default() }
     }
 
-    /// Queues a ping; returns the request's id.
-    pub fn ping(&mut self, number: u64) -> u32 {
-        self.short(&Message::Ping(number))
-    }
-
-    /// Queues a status request; returns its id.
-    pub fn status(&mut self) -> u32 {
-        self.short(&Message::Status)
-    }
-
-    /// Queues a question; returns the request's id, or an error where the prompt is too long for a frame.
-    pub fn infer(&mut self, token: Token, prompt: &str, max_tokens: u32) -> Result<u32, PayloadTooLong> {
-        let message = Message::Infer { token, max_tokens, prompt: String::from(prompt) };
-        let id = self.next_id();
-        frame::encode(message.kind(), id, &message.payload(), &mut self.outgoing).map(|()| id)
-    }
-
-    /// Queues the cancellation of a question.
-    pub fn cancel(&mut self, id: u32) {
-        self.put(id, &Message::Cancel);
+    /// Queues a request; returns its id. Ids grow, as the kernel wants them.
+    pub fn ask(&mut self, message: &Message, token: Option<Token>) -> Result<u32, AskError> {
+        let token = match token {
+            Some(token) => token,
+            None if message.needed_rights() == Rights::NONE => Token::from_bits(0),
+            None => return Err(AskError::NoToken),
+        };
+        let id = self.last_id.checked_add(1).ok_or(AskError::NoIds)?;
+        frame::encode(message.kind(), id, &message.payload(token), &mut self.outgoing)?;
+        self.last_id = id;
+        Ok(id)
     }
 
     /// Bytes that wait to be sent.
@@ -62,29 +76,19 @@ impl Client {
 
     /// Takes bytes as they arrived and calls `each` with id and reply for every sound one. What is
     /// damaged is passed over: the request it answered runs into its caller's time-out.
-    pub fn receive(&mut self, bytes: &[u8], mut each: impl FnMut(u32, Reply)) {
-        self.decoder.feed(bytes, |frame| {
-            if let Some((id, reply)) = frame.ok().and_then(|f| Some((f.id, Reply::parse(f.kind, f.payload)?)))
-            {
-                each(id, reply);
+    pub fn receive(&mut self, mut bytes: &[u8], mut each: impl FnMut(u32, Reply)) {
+        loop {
+            let taken = self.decoder.push(bytes);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            while let Some(frame) = self.decoder.next() {
+                let reply = frame.ok().and_then(|f| Some((f.id, Reply::parse(f.kind, f.payload)?)));
+                if let Some((id, reply)) = reply {
+                    each(id, reply);
+                }
             }
-        });
-    }
-
-    fn next_id(&mut self) -> u32 {
-        self.last_id = self.last_id.wrapping_add(1);
-        self.last_id
-    }
-
-    fn short(&mut self, message: &Message) -> u32 {
-        let id = self.next_id();
-        self.put(id, message);
-        id
-    }
-
-    /// Queues a message whose payload has a fixed, small size, so that it always fits.
-    fn put(&mut self, id: u32, message: &Message) {
-        let fits = frame::encode(message.kind(), id, &message.payload(), &mut self.outgoing);
-        debug_assert!(fits.is_ok());
+            if bytes.is_empty() {
+                return;
+            }
+        }
     }
 }

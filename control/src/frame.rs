@@ -3,7 +3,7 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 4 | magic `AUTN` |
-//! | 4 | 1 | version, 1 |
+//! | 4 | 1 | version, 2 |
 //! | 5 | 1 | type (see [`crate::message`]) |
 //! | 6 | 2 | zero |
 //! | 8 | 4 | request id, chosen by the asker and repeated in every reply |
@@ -15,13 +15,14 @@
 //! Numbers are little-endian; CRC-32 is the one of Ethernet and zlib (ISO-HDLC).
 
 use alloc::vec::Vec;
+use core::fmt;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use thiserror::Error;
 
 /// The first four bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"AUTN";
 /// The version of the frame's layout and of the messages.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes before the payload.
 pub const HEADER: usize = 24;
 /// The longest payload.
@@ -32,7 +33,7 @@ pub const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// One received frame, still in the decoder's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// The message's type.
     pub kind: u8,
@@ -42,33 +43,40 @@ pub struct Frame<'a> {
     pub payload: &'a [u8],
 }
 
+/// Without the payload, which may hold a token.
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frame { kind, id, payload } = self;
+        write!(f, "Frame({kind:#04x}, {id}, {} bytes)", payload.len())
+    }
+}
+
+/// A sound header whose frame cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{fault}")]
+pub struct FrameError {
+    /// The message's type, as the header says.
+    pub kind: u8,
+    /// The request, as the header says.
+    pub id: u32,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
 /// Why something that began like a frame was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum FrameError {
-    /// A sound header of another version.
+pub enum Fault {
+    /// Another version; this is the one found.
     #[error(
-        "frame version {version} is not spoken here, only version {VERSION}; use the tool built with this kernel"
+        "frame version {0} is not spoken here, only version {VERSION}; use the tool built with this kernel"
     )]
-    Version {
-        /// The version found.
-        version: u8,
-        /// The request id found.
-        id: u32,
-    },
-    /// A sound header, but more payload than is accepted.
-    #[error("payload of {length} bytes is over the limit of {MAX_PAYLOAD}; send less in one frame")]
-    TooLong {
-        /// The length found.
-        length: u32,
-        /// The request id found.
-        id: u32,
-    },
-    /// A sound header, but the payload does not match its checksum.
-    #[error("payload of request {id} was damaged on the way; send it again")]
-    Damaged {
-        /// The request id found.
-        id: u32,
-    },
+    Version(u8),
+    /// More payload than is accepted; this is the length found.
+    #[error("payload of {0} bytes is over the limit of {MAX_PAYLOAD}; send less in one frame")]
+    TooLong(u32),
+    /// The payload does not match its checksum.
+    #[error("the payload was damaged on the way; send it again")]
+    Damaged,
 }
 
 /// A payload longer than [`MAX_PAYLOAD`].
@@ -94,13 +102,16 @@ pub fn encode(kind: u8, id: u32, payload: &[u8], out: &mut Vec<u8>) -> Result<()
 }
 
 /// Cuts frames out of a byte stream. Holds at most one frame; after garbage it goes on at the next byte
-/// that can begin a frame.
-#[derive(Debug)]
+/// that can begin a frame. Bytes are pushed in, frames are pulled out, so that whoever has no room for
+/// answers can leave the rest undecided.
+#[derive(Default)]
 pub struct Decoder {
     /// Bytes not yet decided upon: `held[start..]`. Never grows past [`MAX_FRAME`].
     held: Vec<u8>,
     start: usize,
     skipped: u64,
+    /// What is held is all that will come: a frame that is not whole is none.
+    given_up: bool,
 }
 
 /// What the held bytes are.
@@ -115,39 +126,58 @@ enum Step {
     Fault(FrameError),
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
+/// Without the bytes, which may hold a token.
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Decoder({} bytes held)", self.held.len() - self.start)
     }
 }
 
 impl Decoder {
     /// An empty decoder. It allocates when bytes arrive.
     pub fn new() -> Self {
-        Decoder { held: Vec::new(), start: 0, skipped: 0 }
+        Self::default()
     }
 
-    /// Takes bytes as they arrived, in pieces of any size, and calls `each` for every frame or fault in them.
-    pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Result<Frame<'_>, FrameError>)) {
-        while !bytes.is_empty() {
-            let room = MAX_FRAME.saturating_sub(self.held.len());
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.held.extend_from_slice(now);
-            bytes = later;
-            self.decide(&mut each);
-            self.held.drain(..self.start);
-            self.start = 0;
-        }
-    }
-
-    /// Gives up the frame that has begun (its sender fell silent) and looks for frames in what followed.
-    pub fn give_up(&mut self, mut each: impl FnMut(Result<Frame<'_>, FrameError>)) {
-        while self.start < self.held.len() {
-            self.skip_one();
-            self.decide(&mut each);
-        }
-        self.held.clear();
+    /// Takes bytes as they arrived and says how many: as many as there is room for. Once [`Self::next`] has
+    /// given `None` there is room for at least one.
+    pub fn push(&mut self, bytes: &[u8]) -> usize {
+        self.held.drain(..self.start);
         self.start = 0;
+        let room = MAX_FRAME.saturating_sub(self.held.len());
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.held.extend_from_slice(taken);
+        self.given_up &= taken.is_empty();
+        taken.len()
+    }
+
+    /// The next frame or fault; `None` when more bytes are needed. Then fewer than [`MAX_FRAME`] are held, for
+    /// that many always decide something.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend its own buffer")]
+    pub fn next(&mut self) -> Option<Result<Frame<'_>, FrameError>> {
+        loop {
+            match self.step() {
+                Step::NeedMore if !self.given_up || self.start >= self.held.len() => return None,
+                Step::NeedMore | Step::Skip => self.skip_one(),
+                Step::Fault(fault) => {
+                    // Only the header's first byte goes: if bytes were lost, the next frame begins inside this payload.
+                    self.skip_one();
+                    return Some(Err(fault));
+                }
+                Step::Whole(length) => {
+                    let at = self.start;
+                    self.start += length;
+                    let frame = self.held.get(at..self.start).and_then(view);
+                    return frame.map(Ok);
+                }
+            }
+        }
+    }
+
+    /// Gives up the frame that has begun (its sender fell silent): [`Self::next`] looks for frames in what
+    /// followed, until bytes arrive again.
+    pub fn give_up(&mut self) {
+        self.given_up = true;
     }
 
     /// Bytes that belonged to no frame, since the beginning.
@@ -155,32 +185,9 @@ impl Decoder {
         self.skipped
     }
 
-    /// Whether a frame has begun and not ended.
+    /// Whether bytes are held: a frame has begun and not ended, or was not asked for yet.
     pub fn mid_frame(&self) -> bool {
         self.start < self.held.len()
-    }
-
-    /// Decides upon held bytes until more are needed. Afterwards fewer than [`MAX_FRAME`] are undecided,
-    /// for that many always decide something: so `feed` always has room.
-    fn decide(&mut self, each: &mut impl FnMut(Result<Frame<'_>, FrameError>)) {
-        loop {
-            match self.step() {
-                Step::NeedMore => return,
-                Step::Skip => self.skip_one(),
-                Step::Fault(fault) => {
-                    // Only the header goes: if bytes were lost, the next frame begins inside this payload.
-                    each(Err(fault));
-                    self.skip_one();
-                }
-                Step::Whole(length) => {
-                    let frame = self.held.get(self.start..).and_then(|rest| rest.get(..length));
-                    if let Some(frame) = frame.and_then(view) {
-                        each(Ok(frame));
-                    }
-                    self.start += length;
-                }
-            }
-        }
     }
 
     fn skip_one(&mut self) {
@@ -199,17 +206,18 @@ impl Decoder {
         if CRC.checksum(checked) != word(header, 20) {
             return Step::Skip;
         }
-        let (id, length) = (word(header, 8), word(header, 12));
+        let (kind, id, length) = (header[5], word(header, 8), word(header, 12));
+        let fault = |fault| Step::Fault(FrameError { kind, id, fault });
         if header[4] != VERSION {
-            return Step::Fault(FrameError::Version { version: header[4], id });
+            return fault(Fault::Version(header[4]));
         }
         if length as usize > MAX_PAYLOAD {
-            return Step::Fault(FrameError::TooLong { length, id });
+            return fault(Fault::TooLong(length));
         }
         let whole = HEADER + length as usize;
         let Some(payload) = rest.get(HEADER..whole) else { return Step::NeedMore };
         if CRC.checksum(payload) != word(header, 16) {
-            return Step::Fault(FrameError::Damaged { id });
+            return fault(Fault::Damaged);
         }
         Step::Whole(whole)
     }

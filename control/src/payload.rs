@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*first)
@@ -34,6 +34,21 @@ impl<'a> Reader<'a> {
         let (text, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         core::str::from_utf8(text).ok().map(String::from)
+    }
+
+    /// A byte that is 0 or 1.
+    pub fn flag(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    /// All that is left, as a text of at most `limit` bytes.
+    pub fn rest_text(&mut self, limit: usize) -> Option<String> {
+        let text = core::str::from_utf8(self.rest()).ok()?;
+        (text.len() <= limit).then(|| String::from(text))
     }
 
     /// All that is left.

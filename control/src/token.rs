@@ -22,6 +22,10 @@ impl Rights {
         Rights(self.0 | other.0)
     }
 
+    pub(crate) const fn from_bits(bits: u8) -> Rights {
+        Rights(bits)
+    }
+
     /// Whether every right of `needed` is here; ADMIN includes every other.
     pub const fn allow(self, needed: Rights) -> bool {
         self.0 & Self::ADMIN.0 != 0 || self.0 & needed.0 == needed.0
@@ -55,9 +59,9 @@ impl Token {
         self.0
     }
 
-    /// The rights that it claims. Whether the claim is true, only [`Keys`] can say.
+    /// The rights that it claims. Whether the claim is true, only [`crate::Authority`] can say.
     pub const fn claimed(self) -> Rights {
-        Rights((self.0 >> 56) as u8)
+        Rights::from_bits((self.0 >> 56) as u8)
     }
 
     /// Reads 16 hexadecimal digits.
@@ -94,46 +98,16 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// The tokens that the kernel has given out: one of each kind, replaced when rotated.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Keys {
-    /// The administrator's token.
-    pub admin: Option<Token>,
-    /// The token of those who may ask the model.
-    pub submit: Option<Token>,
-}
-
-impl Keys {
-    /// What a presented token truly allows. Every token given out is compared, whichever matches.
-    pub fn rights(&self, presented: Token) -> Rights {
-        let mut rights = Rights::NONE;
-        for key in [self.admin, self.submit].into_iter().flatten() {
-            if key == presented {
-                rights = rights.and(key.claimed());
-            }
-        }
-        rights
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::format;
 
     #[test]
-    fn rights_are_those_of_the_token_given_out() {
-        let keys = Keys {
-            admin: Some(Token::new(Rights::ADMIN, 0x1234_5678)),
-            submit: Some(Token::new(Rights::SUBMIT, 0x9abc_def0)),
-        };
-        assert!(keys.rights(keys.admin.unwrap()).allow(Rights::SUBMIT));
-        assert!(keys.rights(keys.submit.unwrap()).allow(Rights::SUBMIT));
-        assert!(!keys.rights(keys.submit.unwrap()).allow(Rights::ADMIN));
-        // The submit secret under a forged rights byte is nobody's token.
-        let forged = Token::new(Rights::ADMIN, 0x9abc_def0);
-        assert_eq!(keys.rights(forged), Rights::NONE);
-        assert_eq!(Keys::default().rights(Token::from_bits(0)), Rights::NONE);
+    fn administrators_may_do_everything() {
+        assert!(Rights::ADMIN.allow(Rights::SUBMIT) && Rights::ADMIN.allow(Rights::ADMIN));
+        assert!(Rights::SUBMIT.allow(Rights::SUBMIT) && !Rights::SUBMIT.allow(Rights::ADMIN));
+        assert!(!Rights::NONE.allow(Rights::SUBMIT));
     }
 
     #[test]
@@ -141,7 +115,7 @@ mod tests {
         let token = Token::new(Rights::ADMIN.and(Rights::SUBMIT), u64::MAX);
         assert_eq!(format!("{}", token.reveal()), "03ffffffffffffff");
         assert_eq!(Token::parse("03ffffffffffffff"), Ok(token));
-        assert!(!format!("{token:?} {:?}", Keys { admin: Some(token), submit: None }).contains("fff"));
+        assert!(!format!("{token:?}").contains("fff"));
         for bad in ["", "3", "+3ffffffffffffff", "03fffffffffffffg", "03ffffffffffffff0"] {
             assert_eq!(Token::parse(bad), Err(NotAToken));
         }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use control::{Client, Reply};
+use control::{Client, Message, Reply};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -33,10 +33,11 @@ fn ask(mut stream: UnixStream, command: Command, patience: Duration) -> Result<S
     // Answers to an earlier client may still arrive; theirs have other numbers.
     let mut client = Client::starting_after(std::process::id().wrapping_mul(1000));
     let asked = Instant::now();
-    let id = match command {
-        Command::Ping => client.ping(u64::from(std::process::id())),
-        Command::Status => client.status(),
+    let message = match command {
+        Command::Ping => Message::Ping(u64::from(std::process::id())),
+        Command::Status => Message::Status,
     };
+    let id = client.ask(&message, None)?;
     stream.write_all(client.outgoing()).context("the request cannot be sent")?;
     client.sent(client.outgoing().len());
     let mut buffer = [0; 1024];
@@ -50,7 +51,8 @@ fn ask(mut stream: UnixStream, command: Command, patience: Duration) -> Result<S
         match stream.read(&mut buffer) {
             Ok(0) => bail!("the connection was closed before an answer came"),
             Ok(n) => client.receive(&buffer[..n], |from, reply| {
-                if from == id {
+                let ack_is_all = control::message::is_answered_by_ack(message.kind());
+                if from == id && (ack_is_all || !matches!(reply, Reply::Ack { .. })) {
                     answer = Some(reply);
                 }
             }),
@@ -67,7 +69,7 @@ fn ask(mut stream: UnixStream, command: Command, patience: Duration) -> Result<S
 
 fn describe(reply: Reply, took: Duration) -> Result<String> {
     match reply {
-        Reply::Pong(_) => Ok(format!("answered in {:.1} ms", took.as_secs_f64() * 1e3)),
+        Reply::Ack { .. } => Ok(format!("answered in {:.1} ms", took.as_secs_f64() * 1e3)),
         Reply::Status(status) => {
             let model = if status.model_name.is_empty() { "none" } else { &status.model_name };
             Ok(format!(
@@ -88,27 +90,29 @@ fn describe(reply: Reply, took: Duration) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use control::{Keys, ModelState, Request, Session, Status};
+    use control::{Authority, Event, ModelState, Session, Status};
 
     /// The kernel's end of a socket, answering requests until the other end closes.
     fn kernel(mut stream: UnixStream) {
-        let mut session = Session::new(Keys::default());
+        let (mut session, mut authority) = (Session::new(0), Authority::new());
         let mut buffer = [0; 256];
         while let Ok(n @ 1..) = stream.read(&mut buffer) {
-            let mut requests = Vec::new();
-            session.receive(&buffer[..n], |request| requests.push(request));
-            for request in requests {
-                if let Request::Status { id } = request {
+            assert_eq!(session.feed(&buffer[..n]), n);
+            while let Some(event) = session.poll(0, &mut authority) {
+                if let Event::Request(request) = event {
                     let status = Status {
                         uptime_ns: 2_500_000_000,
                         memory_total: 1 << 30,
                         memory_free: 1 << 29,
                         cpus: 2,
+                        running: 0,
+                        waiting: 0,
                         model: ModelState::None,
                         model_name: String::new(),
                         kernel: "0.1.0".to_owned(),
                     };
-                    session.reply(id, &Reply::Status(status)).unwrap();
+                    session.reply(request.id, &Reply::Ack { number: 0 }).unwrap();
+                    session.reply(request.id, &Reply::Status(status)).unwrap();
                 }
             }
             stream.write_all(session.outgoing()).unwrap();
