@@ -122,12 +122,16 @@ mod tests {
 
     #[test]
     fn a_kernel_is_asked() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let kernel = std::thread::spawn(move || kernel(theirs));
-        let text = ask(ours.try_clone().unwrap(), Command::Status, PATIENCE).unwrap();
+        let answer = |command| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let kernel = std::thread::spawn(move || kernel(theirs));
+            let text = ask(ours, command, PATIENCE).unwrap();
+            kernel.join().unwrap();
+            text
+        };
+        let text = answer(Command::Status);
         assert!(text.contains("512 MiB free of 1024 MiB") && text.contains("uptime   2.5 s"), "{text}");
-        assert!(ask(ours, Command::Ping, PATIENCE).unwrap().starts_with("answered in"));
-        kernel.join().unwrap();
+        assert!(answer(Command::Ping).starts_with("answered in"));
     }
 
     #[test]
