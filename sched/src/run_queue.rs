@@ -122,6 +122,34 @@ impl RunQueue {
         self.class_of(task).unregister(task)
     }
 
+    /// Moves a registered task to another class, or gives it another reservation; it stays queued, running or blocked as it is. Charge
+    /// it up to `now` first if it is running. May allocate, as [`register`](Self::register).
+    ///
+    /// # Errors
+    /// The reservation does not fit, or there is no memory: the task is in its old class then, and counts as new there.
+    pub fn set_class(
+        &mut self,
+        entity: &mut Entity,
+        class: Class,
+        running: bool,
+        now: Nanos,
+    ) -> Result<(), RegisterError> {
+        let (task, old) = (entity.id(), entity.class());
+        let queued = self.dequeue(task);
+        self.unregister(task);
+        entity.set_class(class);
+        let result = self.register(entity, now);
+        if result.is_err() {
+            entity.set_class(old);
+            // Its place there is free still.
+            self.register(entity, now)?;
+        }
+        if (queued || running) && self.enqueue(entity, Enqueue::New, now).is_ok() && running {
+            self.class_of(task).take(task, now);
+        }
+        result
+    }
+
     /// Queues a task that is runnable and not running.
     ///
     /// # Errors

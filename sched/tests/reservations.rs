@@ -4,7 +4,10 @@
 mod simulator;
 
 use proptest::prelude::*;
-use sched::{AdmissionError, Class, Entity, Fair, Nice, RegisterError, Reservation, RunQueue, Utilisation};
+use sched::{
+    AdmissionError, Class, Enqueue, Entity, Fair, Nanos, Nice, RegisterError, Reservation, RunQueue,
+    Utilisation,
+};
 use simulator::{Behaviour, MS, Simulator};
 
 fn reserved(budget: u64, period: u64) -> Class {
@@ -224,4 +227,44 @@ fn inadmissible_requests_are_refused_with_the_arithmetic() {
     assert!(queue.unregister(1));
     let next = Entity::new(4, Nice::default(), reserved(7 * MS, 10 * MS), 0);
     queue.register(&next, 0).unwrap();
+}
+
+#[test]
+fn a_task_changes_its_class_as_it_is() {
+    const ALL: Nanos = 10 * MS;
+    // Running, then blocked, then queued.
+    let mut queue = RunQueue::new(Box::new(Fair::new()));
+    let mut entity = Entity::new(1, Nice::default(), Class::Fair, 0);
+    let mut other = Entity::new(2, Nice::default(), Class::Fair, 0);
+    for entity in [&entity, &other] {
+        queue.register(entity, 0).unwrap();
+        queue.enqueue(entity, Enqueue::New, 0).unwrap();
+    }
+    assert_eq!(queue.pick(0).map(|pick| pick.task), Some(1));
+    queue.set_class(&mut entity, reserved(3 * MS, ALL), true, 0).unwrap();
+    queue.charge(1, MS, MS);
+    queue.enqueue(&entity, Enqueue::Preempted, MS).unwrap();
+    assert_eq!(queue.pick(MS).map(|pick| (pick.task, pick.slice)), Some((1, 2 * MS)));
+    assert_eq!(queue.reservations().admitted().to_string(), "30.000 %");
+
+    // Blocked: it is not queued by the change. A reservation that does not fit leaves the one that it has.
+    queue.charge(1, 0, MS);
+    queue.set_class(&mut entity, reserved(9 * MS, ALL), false, 2 * MS).unwrap();
+    let refused = queue.set_class(&mut entity, reserved(96 * MS, 10 * ALL), false, 2 * MS).unwrap_err();
+    assert!(refused.to_string().contains("above the limit"), "{refused}");
+    assert_eq!((entity.class(), queue.len()), (reserved(9 * MS, ALL), 1));
+    assert_eq!(queue.pick(2 * MS).map(|pick| pick.task), Some(2));
+    let too_much = queue.set_class(&mut other, reserved(MS, ALL), true, 2 * MS).unwrap_err();
+    assert!(too_much.to_string().contains("100.000 %"), "{too_much}");
+    assert_eq!(other.class(), Class::Fair);
+
+    // Queued: it stays queued, in its new class.
+    queue.enqueue(&entity, Enqueue::Wakeup, 2 * MS).unwrap();
+    queue.set_class(&mut entity, Class::Fair, false, 2 * MS).unwrap();
+    assert_eq!((queue.len(), queue.reservations().admitted().parts_per_billion()), (1, 0));
+    queue.charge(2, MS, 3 * MS);
+    queue.enqueue(&other, Enqueue::Preempted, 3 * MS).unwrap();
+    let mut ran = [queue.pick(3 * MS), queue.pick(3 * MS)].map(|pick| pick.map(|pick| pick.task));
+    ran.sort();
+    assert_eq!(ran, [Some(1), Some(2)]);
 }

@@ -6,6 +6,7 @@
 //! ```
 
 mod candidate;
+mod class;
 mod policy;
 mod sleep;
 mod steal;
@@ -15,6 +16,7 @@ mod task;
 mod wait;
 
 pub use candidate::Fault;
+pub use class::set_class;
 pub use policy::{FairClass, Learned, Times, maintain, set_policy, times, with_learned};
 pub use sleep::sleep_nanos;
 pub use switch::{on_timer, schedule, wake};
