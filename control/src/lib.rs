@@ -40,7 +40,7 @@
 //! | 0x82 | status | uptime_ns, memory_total, memory_free u64; cpus, running, waiting u16; model state u8; model, kernel: texts |
 //! | 0x91 | chunk | sequence u32, tokens u16, bytes |
 //! | 0x92 | end | reason u8, tokens u32, elapsed_ns u64, first_token_ns u64 (0: none) |
-//! | 0x93 | records | 48 bytes each: [`reply::Record`] in the order of its fields |
+//! | 0x93 | records | each: the fields of [`reply::Record`] in their order |
 //! | 0x9F | done | ok u8, elapsed_ns u64, text |
 //! | 0xFF | refused | reason u8 ([`Reason`]), retry_after_ms u32, text |
 //!

@@ -12,11 +12,13 @@ pub const TEXT_LIMIT: u16 = 256;
 /// Most bytes of an answer or a text in one [`Reply::Chunk`].
 pub const CHUNK_LIMIT: usize = 1024;
 /// Most records in one [`Reply::Records`].
-pub const PAGE_RECORDS: usize = MAX_PAYLOAD / RECORD;
+pub const PAGE_RECORDS: usize = MAX_PAYLOAD / (RECORD + REASON_LIMIT as usize);
+/// Longest reason in a [`Record`], in bytes; longer ones are cut.
+pub const REASON_LIMIT: u16 = 32;
 /// Longest frame of a [`Reply::Ack`] or [`Reply::Refused`].
 pub(crate) const FIRST_REPLY: usize = HEADER + 1 + 4 + 2 + TEXT_LIMIT as usize;
 
-/// Bytes of a record on the line.
+/// Bytes of a record on the line, without its reason.
 const RECORD: usize = 48;
 
 /// What the kernel answers. The first reply to a request is [`Reply::Ack`] or [`Reply::Refused`].
@@ -99,7 +101,7 @@ pub struct End {
 }
 
 /// One operation of the audit. It never holds a prompt's text or a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     /// Its number: grows by one for each operation since boot.
     pub sequence: u64,
@@ -109,11 +111,7 @@ pub struct Record {
     pub op: u8,
     /// Bits: 0b001 done, 0b010 refused, 0b100 deadline missed.
     pub status: u8,
-    /// Why refused: a [`Reason`]'s code, or 0.
-    pub reason: u8,
-    /// The frame's type, where one was refused; else 0.
-    pub frame: u8,
-    /// Who asked: the port's number, or `u32::MAX` for the console.
+    /// Who asked: 0 for the console, else the port as the kernel numbers it.
     pub client: u32,
     /// Length of the prompt, in bytes.
     pub prompt_len: u32,
@@ -123,35 +121,37 @@ pub struct Record {
     pub wcet_cycles: u64,
     /// The budget's period, in nanoseconds.
     pub period_ns: u64,
+    /// Why it was refused or failed, in a word or two ([`Reason::name`] for a frame); empty where it was done.
+    pub reason: String,
 }
 
 impl Record {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.ts_ns.to_le_bytes());
-        out.extend_from_slice(&[self.op, self.status, self.reason, self.frame]);
+        out.extend_from_slice(&[self.op, self.status]);
         for number in [self.client, self.prompt_len, self.tokens] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.wcet_cycles.to_le_bytes());
         out.extend_from_slice(&self.period_ns.to_le_bytes());
+        put_text(out, &self.reason, REASON_LIMIT);
     }
 
     fn parse(r: &mut Reader<'_>) -> Option<Record> {
         let (sequence, ts_ns) = (r.u64()?, r.u64()?);
-        let [op, status, reason, frame] = r.take()?;
+        let [op, status] = r.take()?;
         Some(Record {
             sequence,
             ts_ns,
             op,
             status,
-            reason,
-            frame,
             client: r.u32()?,
             prompt_len: r.u32()?,
             tokens: r.u32()?,
             wcet_cycles: r.u64()?,
             period_ns: r.u64()?,
+            reason: r.text()?,
         })
     }
 }
@@ -241,7 +241,7 @@ impl Reply {
                 first_token_ns: r.u64()?,
             }),
             0x93 => {
-                let mut records = Vec::with_capacity(r.0.len() / RECORD);
+                let mut records = Vec::with_capacity(PAGE_RECORDS);
                 while !r.0.is_empty() {
                     records.push(Record::parse(&mut r)?);
                 }

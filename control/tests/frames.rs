@@ -84,27 +84,11 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    any::<([u64; 4], [u32; 3], [u8; 4])>().prop_map(
-        |(
-            [sequence, ts_ns, wcet_cycles, period_ns],
-            [client, prompt_len, tokens],
-            [op, status, reason, frame],
-        )| {
-            Record {
-                sequence,
-                ts_ns,
-                op,
-                status,
-                reason,
-                frame,
-                client,
-                prompt_len,
-                tokens,
-                wcet_cycles,
-                period_ns,
-            }
-        },
-    )
+    let numbers = any::<([u64; 4], [u32; 3], [u8; 2])>();
+    (numbers, "[a-z-]{0,32}").prop_map(|((long, [client, prompt_len, tokens], [op, status]), reason)| {
+        let [sequence, ts_ns, wcet_cycles, period_ns] = long;
+        Record { sequence, ts_ns, op, status, client, prompt_len, tokens, wcet_cycles, period_ns, reason }
+    })
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -239,6 +223,7 @@ fn what_is_left_undecided_is_kept() {
 
 #[test]
 fn the_longest_page_of_records_fits_a_frame() {
-    let page = Reply::Records(vec![Record::default(); control::reply::PAGE_RECORDS]);
+    let longest = Record { reason: "r".repeat(100), ..Record::default() };
+    let page = Reply::Records(vec![longest; control::reply::PAGE_RECORDS]);
     assert!(encode(page.kind(), 1, &page.payload(), &mut Vec::new()).is_ok());
 }
