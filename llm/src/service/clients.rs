@@ -20,7 +20,7 @@ pub struct ClientStats {
     pub rejected: u64,
     /// Tokens made for it.
     pub tokens: u64,
-    /// Its virtual time: tokens served since it came, from the virtual time of the busy clients at that moment on.
+    /// Its virtual time: tokens served, from the desk's virtual time on at which it last came back with nothing under way.
     virtual_time: u64,
     /// When it was last seen, to forget the oldest.
     seen: u64,
@@ -31,6 +31,8 @@ pub(super) struct Clients {
     table: [ClientStats; CLIENTS],
     len: usize,
     clock: u64,
+    /// The desk's virtual time: that of the client served last, when it was.
+    virtual_now: u64,
 }
 
 impl Clients {
@@ -45,7 +47,7 @@ impl Clients {
             virtual_time: 0,
             seen: 0,
         };
-        Self { table: [NOBODY; CLIENTS], len: 0, clock: 0 }
+        Self { table: [NOBODY; CLIENTS], len: 0, clock: 0, virtual_now: 0 }
     }
 
     /// Those that are remembered.
@@ -53,12 +55,12 @@ impl Clients {
         self.table.get(..self.len).unwrap_or_default()
     }
 
-    /// Counts a request that was taken. A client that had none begins where the busy ones are: it gets no credit for its absence.
+    /// Counts a request that was taken. A client that had none begins at the desk's time at least: it gets no credit for its absence.
     pub(super) fn submitted(&mut self, client: ClientId) {
-        let busy = self.all().iter().filter(|c| c.open > 0).map(|c| c.virtual_time).min();
+        let virtual_now = self.virtual_now;
         if let Some(entry) = self.entry(client) {
             if entry.open == 0 {
-                entry.virtual_time = entry.virtual_time.max(busy.unwrap_or(0));
+                entry.virtual_time = entry.virtual_time.max(virtual_now);
             }
             entry.open += 1;
             entry.submitted += 1;
@@ -74,6 +76,8 @@ impl Clients {
     pub(super) fn started(&mut self, client: ClientId) {
         if let Some(entry) = self.find(client) {
             entry.running += 1;
+            let started_at = entry.virtual_time;
+            self.virtual_now = self.virtual_now.max(started_at);
         }
     }
 

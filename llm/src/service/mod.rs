@@ -47,6 +47,8 @@ mod pace;
 mod recent;
 mod request;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 pub use audit::{AUDIT_ENTRIES, AuditEntry, AuditRing, Operation, Status};
