@@ -5,13 +5,12 @@ use super::budget::Budget;
 use super::clients::{ClientStats, Clients};
 use super::pace::{Pace, PaceState, Spread};
 use super::request::{
-    ClientId, Counts, End, Fetched, Job, Outcome, RequestId, RequestInfo, RequestState, SubmitError,
+    ClientId, Counts, End, Failure, Fetched, Job, Outcome, RequestId, RequestInfo, RequestState, SubmitError,
     UnknownRequest,
 };
 use super::stats::Stats;
 use super::turns::{MAX_RUNNING, Turn};
 use alloc::collections::TryReserveError;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
@@ -305,6 +304,17 @@ impl Service {
         }
     }
 
+    /// Whether a request in flight is to be ended now: reason enough to give a long batch up.
+    pub fn must_end(&self, now: u64) -> bool {
+        let ends = |r: &Request| r.cancelled || r.deadline.is_some_and(|deadline| now >= deadline);
+        self.requests.iter().any(|r| matches!(r.stage, Stage::InFlight) && ends(r))
+    }
+
+    /// Whether anything waits or is in flight.
+    pub fn has_work(&self) -> bool {
+        self.requests.iter().any(|r| !matches!(r.stage, Stage::Over(_)))
+    }
+
     /// When there is something to do though nobody asks for it: a token of the next slot, a deadline.
     pub fn next_event(&self) -> Option<u64> {
         let open = self.requests.iter().filter(|r| !matches!(r.stage, Stage::Over(_)));
@@ -352,12 +362,12 @@ impl Service {
         self.finish(id, end, counts, None, now);
     }
 
-    /// A request failed, for a reason given in one sentence.
-    pub fn fail(&mut self, id: RequestId, error: String, counts: Counts, now: u64) {
+    /// A request failed.
+    pub fn fail(&mut self, id: RequestId, error: Failure, counts: Counts, now: u64) {
         self.finish(id, End::Failed, counts, Some(error), now);
     }
 
-    fn finish(&mut self, id: RequestId, end: End, counts: Counts, error: Option<String>, now: u64) {
+    fn finish(&mut self, id: RequestId, end: End, counts: Counts, error: Option<Failure>, now: u64) {
         self.keep_time(now);
         let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { return };
         if matches!(request.stage, Stage::Over(_)) {
@@ -512,6 +522,14 @@ impl Service {
         if broken > 0 {
             self.stats.period_misses += broken;
             self.requests.iter_mut().filter(|r| wants(r)).for_each(|r| r.period_misses += broken);
+        }
+    }
+
+    /// The model is gone: all requests fail.
+    pub fn fail_all(&mut self, now: u64) {
+        let open = |r: &Request| !matches!(r.stage, Stage::Over(_));
+        while let Some(id) = self.requests.iter().find(|r| open(r)).map(|r| r.id) {
+            self.fail(id, Failure::Unloaded, Counts::default(), now);
         }
     }
 

@@ -16,7 +16,7 @@
 //! 4. *Audited*: whatever was asked leaves a line in the [`AuditRing`], and never a byte of its text.
 //!
 //! ```
-//! use llm::service::{CHUNK_BYTES, CONSOLE, Counts, End, Fetched, Job, Limits, Operation, Service, Turn};
+//! use llm::service::{CHUNK_BYTES, CONSOLE, Counts, End, Failure, Fetched, Job, Limits, Operation, Service, Turn};
 //!
 //! let mut service = Service::new(Limits::default()).unwrap();
 //! let job = Job::new(CONSOLE, Operation::Stream, "What is a page?".into(), 2).unwrap();
@@ -59,8 +59,8 @@ pub use outbox::{CHUNK_BYTES, Chunk, Outbox};
 pub use pace::{Pace, PaceState, Spread};
 pub use recent::Recent;
 pub use request::{
-    CONSOLE, ClientId, Counts, End, Fetched, Form, Job, JobError, MAX_CHUNK, MAX_PROMPT, Outcome, Priority,
-    RequestId, RequestInfo, RequestState, SubmitError, UnknownRequest,
+    CONSOLE, ClientId, Counts, End, Failure, Fetched, Form, Job, JobError, MAX_CHUNK, MAX_PROMPT, Outcome,
+    Priority, RequestId, RequestInfo, RequestState, SubmitError, UnknownRequest,
 };
 pub use stats::Stats;
 pub use turns::{MAX_RUNNING, Turn};

@@ -286,8 +286,30 @@ pub struct Outcome {
     pub total_ns: u64,
     /// Periods in its time that had fewer tokens than the budget promised.
     pub period_misses: u64,
-    /// What failed: one sentence.
-    pub error: Option<String>,
+    /// What failed.
+    pub error: Option<Failure>,
+}
+
+/// Why a request failed that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// It never fits the context.
+    #[error("the prompt is {tokens} tokens long, and the context has room for {room}; ask a shorter one")]
+    TooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens that would fit.
+        room: usize,
+    },
+    /// The text given as grammar is none.
+    #[error("{0}")]
+    Grammar(String),
+    /// The model went meanwhile.
+    #[error("the model was unloaded meanwhile; `llmctl load` loads it")]
+    Unloaded,
+    /// The engine.
+    #[error("the answer could not be completed: {0}")]
+    Engine(String),
 }
 
 /// What [`Service::fetch`](super::Service::fetch) finds.
