@@ -1,5 +1,5 @@
-//! `cargo xtask datactl`: asks a running kernel over its control plane, a second serial line that
-//! `cargo xtask run --control-socket PATH` serves on a Unix socket.
+//! `cargo xtask datactl`: asks a running kernel over its control plane, which `cargo xtask run --control-socket PATH`
+//! serves on a Unix socket.
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;

@@ -87,7 +87,6 @@ impl Guest {
     fn start_with(machine: &Machine, turn: Option<FileLock>, echo: bool) -> Result<Self> {
         let mut command = machine.command()?;
         command.args(["-serial", "stdio", "-monitor", "none"]);
-        machine.add_control_socket(&mut command);
         let watch = ShutdownWatch::attach(&mut command)?;
         Self::spawn(command, Some(watch), turn, echo)
     }

@@ -32,6 +32,7 @@
 
 pub mod bench;
 pub mod ci;
+pub mod control_ports;
 pub mod crash;
 pub mod datactl;
 pub mod file_lock;

@@ -1,12 +1,14 @@
 //! The command line of `cargo run` and `cargo xtask`.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use xtask::control_ports::{self, ControlPorts, Place};
 use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
+use xtask::workspace::Workspace;
 use xtask::{bench, ci, crash, datactl, fuzz, image, perplexity, run, sched, size, soak};
 
 /// Builds, runs, tests and measures the AUTON kernel.
@@ -103,9 +105,16 @@ struct RunArguments {
     /// Under UEFI firmware (with --iso).
     #[arg(long, requires = "iso")]
     uefi: bool,
-    /// Serve the control plane's serial line on this Unix socket.
-    #[arg(long)]
+    /// Serve the control plane on this Unix socket, its further ports on PATH.1 and so on. Without this option it is on
+    /// one whose path is printed.
+    #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
+    /// Serve it on TCP instead, its further ports on the ports that follow.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "control_socket")]
+    control_tcp: Option<String>,
+    /// How many ports it has, each for one client at a time: 1 to 16.
+    #[arg(long, value_name = "N", default_value_t = control_ports::USUAL)]
+    control_ports: u16,
 }
 
 #[derive(Subcommand)]
@@ -283,6 +292,7 @@ fn start(arguments: RunArguments) -> Result<()> {
     } else {
         Boot::Kernel(kernel.clone())
     };
+    let control = control(&arguments)?;
     run::run(&Machine {
         boot,
         memory: arguments.memory,
@@ -290,7 +300,21 @@ fn start(arguments: RunArguments) -> Result<()> {
         cpu_model: arguments.cpu,
         append,
         initrd: arguments.initrd,
-        control_socket: arguments.control_socket,
+        control: Some(control),
         ..Machine::boot_kernel(&kernel)
     })
+}
+
+/// Where the control plane is.
+fn control(arguments: &RunArguments) -> Result<ControlPorts> {
+    let place = match (&arguments.control_socket, &arguments.control_tcp) {
+        (_, Some(tcp)) => control_ports::tcp_place(tcp).context("--control-tcp")?,
+        (Some(path), None) => Place::Socket(path.clone()),
+        (None, None) => {
+            let path = Workspace::find().auton_dir()?.join(format!("control-{}.sock", std::process::id()));
+            eprintln!("The control plane is at {}", path.display());
+            Place::Socket(path)
+        }
+    };
+    ControlPorts::new(place, arguments.control_ports)
 }

@@ -1,5 +1,6 @@
 //! The machine that QEMU plays: its command line, and what its exit means.
 
+use crate::control_ports::ControlPorts;
 use crate::packages;
 use crate::qmp::Reason;
 use crate::workspace::Workspace;
@@ -42,8 +43,8 @@ pub struct Machine {
     pub append: String,
     /// A GGUF passed as ramdisk. Only [`Boot::Kernel`] can take one.
     pub initrd: Option<PathBuf>,
-    /// A Unix socket on which QEMU serves the second serial line (the control plane).
-    pub control_socket: Option<PathBuf>,
+    /// The control plane's ports.
+    pub control: Option<ControlPorts>,
     /// Let a reset restart the machine instead of ending QEMU.
     pub restart_on_reset: bool,
 }
@@ -58,7 +59,7 @@ impl Machine {
             cpu_model: "max".to_owned(),
             append: "panic=exit".to_owned(),
             initrd: None,
-            control_socket: None,
+            control: None,
             restart_on_reset: false,
         }
     }
@@ -85,6 +86,9 @@ impl Machine {
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         // An Intel 82574L, so that the machine has a device to ask about. No boot ROM: nothing boots from it.
         qemu.args(["-netdev", "user,id=net0", "-device", "e1000e,netdev=net0,romfile="]);
+        if let Some(ports) = &self.control {
+            ports.add_to(&mut qemu);
+        }
         if !self.restart_on_reset {
             qemu.arg("-no-reboot");
         }
@@ -103,13 +107,6 @@ impl Machine {
             }
         }
         Ok(qemu)
-    }
-
-    /// Adds the second serial line. It must come after the first, for QEMU numbers them in order.
-    pub fn add_control_socket(&self, qemu: &mut Command) {
-        if let Some(socket) = &self.control_socket {
-            qemu.arg("-serial").arg(format!("unix:{},server=on,wait=off", socket.display()));
-        }
     }
 }
 

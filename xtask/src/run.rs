@@ -48,7 +48,6 @@ fn once_on_terminal(machine: &Machine, log: &ConsoleLog) -> Result<Exit> {
     // What `-serial mon:stdio` means, with a copy of the output in a file.
     qemu.arg("-chardev").arg(format!("stdio,id=terminal,mux=on,signal=off,logfile={}", log.as_option()));
     qemu.args(["-serial", "chardev:terminal", "-mon", "chardev=terminal,mode=readline"]);
-    machine.add_control_socket(&mut qemu);
     let watch = ShutdownWatch::attach(&mut qemu)?;
     // QEMU sets the terminal to raw mode; should it be killed, nobody else would set it back.
     let terminal = std::io::stdin();

@@ -1,10 +1,8 @@
-//! The shell on the serial line, as a user at a terminal meets it, and the control plane beside it.
+//! The shell on the serial line, as a user at a terminal meets it.
 
 mod common;
 
-use common::{ANSWER, COMMAND, boot, power_off, scratch, with_model, without_model};
-use std::process::Command;
-use xtask::qemu::Machine;
+use common::{ANSWER, COMMAND, boot, power_off, with_model, without_model};
 
 const CTRL_C: &[u8] = b"\x03";
 const UP: &[u8] = b"\x1b[A";
@@ -78,25 +76,5 @@ fn ctrl_c_stops_a_long_answer() {
     guest.expect("stopped by Ctrl-C", COMMAND).unwrap();
     guest.wait_for_prompt(COMMAND).unwrap();
     assert_eq!(guest.command("echo alive", COMMAND).unwrap(), "alive\n");
-    power_off(guest);
-}
-
-#[test]
-fn the_control_plane_answers() {
-    let socket = scratch().join("control.sock");
-    let (guest, _) = boot(&Machine { control_socket: Some(socket.clone()), ..without_model() });
-    let ask = |what: &str| {
-        let program = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .args(["datactl", "--socket"])
-            .arg(&socket)
-            .arg(what)
-            .output();
-        let output = program.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert!(ask("ping").starts_with("answered in"));
-    let status = ask("status");
-    assert!(status.contains("CPUs     2") && status.contains("model    none"), "{status}");
     power_off(guest);
 }

@@ -4,6 +4,7 @@
 //! 0xCFC. Bridges are followed as the firmware numbered them; nothing is renumbered.
 
 use super::acpi::Ecam;
+use super::registers::Registers;
 use crate::memory;
 use crate::sync::IrqMutex;
 use alloc::collections::BTreeMap;
@@ -15,6 +16,15 @@ use x86_64::instructions::port::Port;
 
 const COMMAND: u16 = 0x04;
 const DECODE: u32 = 0b11;
+/// In the command register: memory decoding, bus mastering, and no interrupts by wire.
+const MEMORY: u32 = 1 << 1;
+const BUS_MASTER: u32 = 1 << 2;
+const NO_WIRE: u32 = 1 << 10;
+/// In the status register, which is the upper half: there is a list of capabilities.
+const HAS_CAPABILITIES: u32 = 1 << 20;
+const CAPABILITIES: u16 = 0x34;
+/// No list is longer: each entry takes at least 4 of the 192 bytes behind the header.
+const MAX_CAPABILITIES: usize = 48;
 const FIRST_BAR: u16 = 0x10;
 const BUS_NUMBERS: u16 = 0x18;
 const SUBSYSTEM: u16 = 0x2c;
@@ -54,6 +64,60 @@ pub struct Bar {
     pub size: u64,
 }
 
+impl Function {
+    /// Maps `len` bytes from `offset` on in a memory BAR, if the BAR has them.
+    pub fn map(&self, index: u8, offset: u64, len: u64) -> Option<Registers> {
+        let bar = self.bars.iter().find(|bar| bar.index == index && bar.kind != BarKind::Io)?;
+        let inside = bar.address != 0 && len > 0 && offset.checked_add(len)? <= bar.size;
+        let at = inside.then(|| bar.address.checked_add(offset))??;
+        Registers::map(at, usize::try_from(len).ok()?)
+    }
+
+    /// Its capabilities: the id of each, and where in configuration space it begins.
+    pub fn capabilities(&self) -> impl Iterator<Item = (u8, u16)> {
+        let has = self.read(COMMAND) & HAS_CAPABILITIES != 0;
+        // The lowest two bits of each pointer are reserved. A list that runs in a circle ends all the same.
+        let follow = |pointer: u32| u16::from(pointer as u8 & !3);
+        let mut next = if has { follow(self.read(CAPABILITIES)) } else { 0 };
+        core::iter::from_fn(move || {
+            let at = (next >= 0x40).then_some(next)?;
+            let header = self.read(at);
+            next = follow(header >> 8);
+            Some((header as u8, at))
+        })
+        .take(MAX_CAPABILITIES)
+    }
+
+    /// Lets it decode its memory BARs and access memory itself, and keeps it from interrupting by wire. `driver` is what `lspci` shows.
+    pub fn start(&self, driver: &'static str) {
+        let command = self.read(COMMAND) & 0xffff;
+        self.write(COMMAND, command | MEMORY | BUS_MASTER | NO_WIRE);
+        let mut drivers = DRIVERS.lock();
+        drivers.retain(|(address, _)| *address != self.address);
+        // With more devices than places, one is shown without its driver.
+        let _ = drivers.push((self.address, driver));
+    }
+
+    /// The driver that started it.
+    pub fn driver(&self) -> Option<&'static str> {
+        DRIVERS.lock().iter().find(|(address, _)| *address == self.address).map(|(_, driver)| *driver)
+    }
+
+    /// A register of configuration space.
+    pub fn read(&self, offset: u16) -> u32 {
+        // SAFETY: the registers that drivers read this way have no side effects on reading.
+        CONFIG.get().map_or(u32::MAX, |config| unsafe { config.read(self.address, offset) })
+    }
+
+    /// Writes a register of configuration space.
+    pub fn write(&self, offset: u16, value: u32) {
+        if let Some(config) = CONFIG.get() {
+            // SAFETY: the function's driver means this register of it.
+            unsafe { config.write(self.address, offset, value) };
+        }
+    }
+}
+
 /// Address space of a BAR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -74,6 +138,8 @@ struct Config {
 
 static CONFIG: OnceCell<Config> = OnceCell::uninit();
 static FUNCTIONS: OnceCell<Vec<Function>> = OnceCell::uninit();
+/// Which driver has which function.
+static DRIVERS: IrqMutex<heapless::Vec<(PciAddress, &'static str), 32>> = IrqMutex::new(heapless::Vec::new());
 
 impl Config {
     /// The register in memory, if the MCFG has its bus.

@@ -1,4 +1,4 @@
-//! The two serial ports: COM1 is the console, COM2 the control plane (16550A).
+//! The serial port: COM1 is the console (16550A).
 //!
 //! Reception is by interrupt into a ring. When the ring is nearly full the receive interrupt is turned off and bytes
 //! stay in the UART; a sender with flow control (QEMU's pipes are such) then waits, so nothing is lost however
@@ -23,31 +23,27 @@ const HIGH: usize = RING - 64;
 /// …and at this one on again.
 const LOW: usize = RING / 2;
 
+/// Its interrupt line.
+const LINE: u8 = 4;
+
 const DATA: u16 = 0;
 const INTERRUPT_ENABLE: u16 = 1;
-const FIFO_CONTROL: u16 = 2;
-const LINE_CONTROL: u16 = 3;
-const MODEM_CONTROL: u16 = 4;
 const LINE_STATUS: u16 = 5;
 const SCRATCH: u16 = 7;
 
 const DATA_READY: u8 = 1;
 const OVERRUN: u8 = 2;
-const TRANSMIT_EMPTY: u8 = 0x20;
 /// What a port without a UART reads as.
 const NOTHING: u8 = 0xff;
 
 /// The console.
 pub static COM1: Uart = Uart::new(0x3f8);
-/// The control plane.
-pub static COM2: Uart = Uart::new(0x2f8);
 
 /// One serial port.
 pub struct Uart {
     base: u16,
     received: IrqMutex<Received>,
     readers: WaitQueue,
-    present: AtomicBool,
     overruns: AtomicU64,
 }
 
@@ -63,7 +59,6 @@ impl Uart {
             base,
             received: IrqMutex::new(Received { ring: TypeAhead::new(), held: false }),
             readers: WaitQueue::new(),
-            present: AtomicBool::new(false),
             overruns: AtomicU64::new(0),
         }
     }
@@ -78,11 +73,6 @@ impl Uart {
         unsafe { Port::new(self.base + register).write(value) }
     }
 
-    /// Whether there is a UART.
-    pub fn is_present(&self) -> bool {
-        self.present.load(Ordering::Relaxed)
-    }
-
     /// Bytes lost: in the UART before they were read.
     pub fn overruns(&self) -> u64 {
         self.overruns.load(Ordering::Relaxed)
@@ -90,20 +80,7 @@ impl Uart {
 
     fn probe(&self) -> bool {
         self.set(SCRATCH, 0x5a);
-        let present = self.get(SCRATCH) == 0x5a && self.get(LINE_STATUS) != NOTHING;
-        self.present.store(present, Ordering::Relaxed);
-        present
-    }
-
-    /// 115200 baud, 8 bits, no parity, FIFO on, interrupts off.
-    fn configure(&self) {
-        self.set(INTERRUPT_ENABLE, 0);
-        self.set(LINE_CONTROL, 0x80);
-        self.set(DATA, 1);
-        self.set(INTERRUPT_ENABLE, 0);
-        self.set(LINE_CONTROL, 0x03);
-        self.set(FIFO_CONTROL, 0x01);
-        self.set(MODEM_CONTROL, 0x0b);
+        self.get(SCRATCH) == 0x5a && self.get(LINE_STATUS) != NOTHING
     }
 
     /// Moves what the UART has into the ring. In the interrupt, and by readers.
@@ -177,47 +154,28 @@ impl Uart {
         received.ring.clear_interrupt();
         self.resume(&mut received);
     }
-
-    /// Sends bytes, waiting for the UART. Not for COM1, which shares its output with the log.
-    pub fn write(&self, bytes: &[u8]) {
-        for &byte in bytes {
-            // A UART that never gets ready must not hang the caller.
-            let ready = (0..100_000).any(|_| self.get(LINE_STATUS) & TRANSMIT_EMPTY != 0);
-            if !ready {
-                return;
-            }
-            self.set(DATA, byte);
-        }
-    }
 }
 
-/// Starts reception on both ports, where they exist. Needs ACPI and the I/O APICs; called once.
-/// A port whose interrupt cannot be had is left alone, which is logged.
+/// Starts reception, where there is a UART. Needs ACPI and the I/O APICs; called once. If its interrupt cannot be had it is left
+/// alone, which is logged.
 pub fn init(platform: &Platform) {
-    // COM1 was configured by the log, which keeps the bytes typed before.
-    if COM1.probe() {
-        for byte in crate::log::early_input() {
-            COM1.received.lock().ring.push(byte);
-        }
-        start(&COM1, platform, 4, || COM1.receive());
+    if !COM1.probe() {
+        return;
     }
-    if COM2.probe() {
-        COM2.configure();
-        start(&COM2, platform, 3, || COM2.receive());
+    // The log has configured it, and keeps the bytes typed before.
+    for byte in crate::log::early_input() {
+        COM1.received.lock().ring.push(byte);
     }
-}
-
-fn start(uart: &Uart, platform: &Platform, line: u8, handler: fn()) {
-    let Some(vector) = irq::register(handler) else {
-        log::error!("serial: no interrupt vector is left for port {:#x}; it cannot receive", uart.base);
+    let Some(vector) = irq::register(|| COM1.receive()) else {
+        log::error!("serial: no interrupt vector is left; the console cannot receive");
         return;
     };
-    if let Err(error) = ioapic::route_isa(platform, line, vector, apic::id()) {
-        log::error!("serial: port {:#x} cannot receive: {error}", uart.base);
+    if let Err(error) = ioapic::route_isa(platform, LINE, vector, apic::id()) {
+        log::error!("serial: the console cannot receive: {error}");
         return;
     }
     // If bytes wait already, this raises the interrupt.
-    uart.set(INTERRUPT_ENABLE, 1);
+    COM1.set(INTERRUPT_ENABLE, 1);
 }
 
 /// The terminal on COM1.

@@ -2,7 +2,7 @@
 
 use super::slm;
 use crate::arch::{irq, percpu, time};
-use crate::drivers::serial::{COM1, COM2};
+use crate::drivers::serial::COM1;
 use crate::memory::{self, frames};
 use crate::tasks::{self, SpawnError};
 use ai_insights::forecast::{MemoryForecast, Sample};
@@ -113,7 +113,7 @@ fn sample(forecast: &mut MemoryForecast) {
     SWITCHES.set(percpu::all().map(|cpu| cpu.switches.load(Ordering::Relaxed)).sum::<u64>() as f64);
     INTERRUPTS.set(percpu::all().map(|cpu| cpu.interrupts.load(Ordering::Relaxed)).sum::<u64>() as f64);
     UNEXPECTED.set(irq::unexpected() as f64);
-    OVERRUNS.set((COM1.overruns() + COM2.overruns()) as f64);
+    OVERRUNS.set(COM1.overruns() as f64);
     let slm = slm::status();
     SLM_LOADED.set(if slm.state == shell::slm::SlmState::Loaded { 1.0 } else { 0.0 });
     SLM_NEURAL.set(slm.neural_queries as f64);

@@ -4,7 +4,7 @@ mod scheduler;
 
 use super::{processor, selftests, slm, stress};
 use crate::arch::{irq, percpu, time};
-use crate::drivers::serial::{COM1, COM2};
+use crate::drivers::serial::COM1;
 use crate::drivers::{acpi, pci};
 use crate::memory::{self, compaction, frames, shortage};
 use crate::{boot, tasks};
@@ -201,7 +201,7 @@ impl System for Machine {
     }
 
     fn power(&self, action: PowerAction) -> Result<(), PowerError> {
-        let (unexpected, overruns) = (irq::unexpected(), COM1.overruns() + COM2.overruns());
+        let (unexpected, overruns) = (irq::unexpected(), COM1.overruns());
         if unexpected + overruns > 0 {
             log::warn!("Power: {unexpected} unexpected interrupts and {overruns} serial overruns since boot");
         }
@@ -268,7 +268,7 @@ fn pci_device(function: &pci::Function) -> PciDevice {
         subsystem: Some(function.subsystem).filter(|&subsystem| subsystem != (0, 0)),
         bars: function.bars.iter().map(pci_bar).collect(),
         interrupt: (1..=4).contains(&pin).then_some(PciInterrupt { pin, line }),
-        driver: None,
+        driver: function.driver(),
     }
 }
 
