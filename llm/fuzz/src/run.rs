@@ -124,7 +124,7 @@ fn note(findings: &mut BTreeSet<String>, what: &str, input: &[u8]) {
     let hash = input
         .iter()
         .fold(0xcbf2_9ce4_8422_2325u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    let path = std::env::temp_dir().join(format!("llm-fuzz-{hash:016x}.bin"));
+    let path = std::env::temp_dir().join(format!("auton-fuzz-{hash:016x}.bin"));
     if findings.len() < 100 && std::fs::write(&path, input).is_ok() {
         findings.insert(format!("{what}: {}", path.display()));
     }

@@ -13,7 +13,7 @@ const MAX_CORPUS: usize = 20_000;
 
 /// Executes `runs` inputs and prints what was found. Fails if anything was.
 pub fn run(runs: u64, seed: u64) -> ExitCode {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (mut seen, mut corpus) = (Seen::default(), Vec::<Vec<u8>>::new());
     let mut findings = BTreeSet::new();
     let (started, mut reported, mut operations) = (Instant::now(), Instant::now(), 0);
