@@ -93,6 +93,7 @@ mod payload;
 pub mod reply;
 pub mod session;
 pub mod token;
+pub mod upload;
 
 pub use authority::{Authority, Denial, KeyError, Kind};
 pub use client::{AskError, Client};
@@ -101,3 +102,4 @@ pub use message::{Infer, Message, Priority};
 pub use reply::{End, EndReason, ModelState, Reason, Record, Reply, Status};
 pub use session::{Event, Refusal, ReplyError, Request, RequestId, Running, Session};
 pub use token::{Rights, Token};
+pub use upload::{Upload, UploadError};
