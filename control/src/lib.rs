@@ -86,6 +86,7 @@ extern crate std;
 pub mod authority;
 pub mod client;
 mod code;
+pub mod export;
 pub mod frame;
 mod lockout;
 pub mod message;

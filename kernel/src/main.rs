@@ -44,6 +44,7 @@ fn kernel_main(boot: BootInfo) -> ! {
     drivers::watchdog::start(platform);
     drivers::pci::init(drivers::acpi::ecam());
     drivers::virtio::init();
+    drivers::shared_memory::init();
     if let Err(error) = tasks::spawn("init", tasks::Options::default(), move || init(&boot)) {
         panic!("cannot start the first thread: {error}");
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use xtask::control_ports::{self, ControlPorts, Place};
@@ -9,7 +10,7 @@ use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
 use xtask::workspace::Workspace;
-use xtask::{bench, ci, crash, datactl, fuzz, image, perplexity, run, sched, size, soak};
+use xtask::{bench, ci, crash, datactl, export_region, fuzz, image, perplexity, run, sched, size, soak};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -72,6 +73,11 @@ enum Command {
     },
     /// Everything that .ci/run checks.
     Ci,
+    /// Print the document that a guest exported (`run --export-region PATH`).
+    Exported {
+        /// The file.
+        path: PathBuf,
+    },
     /// Talk to a running kernel's control plane (`run --control-socket PATH`).
     Datactl {
         /// The Unix socket.
@@ -115,6 +121,9 @@ struct RunArguments {
     /// How many ports it has, each for one client at a time: 1 to 16.
     #[arg(long, value_name = "N", default_value_t = control_ports::USUAL)]
     control_ports: u16,
+    /// Let the guest export documents to this file, of 1 MiB; `cargo xtask exported PATH` reads them.
+    #[arg(long, value_name = "PATH")]
+    export_region: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -247,6 +256,9 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),
         Command::Eval { command } => evaluate(command),
         Command::Ci => ci::ci(),
+        Command::Exported { path } => {
+            std::io::stdout().write_all(&export_region::read(&path)?).context("standard output is closed")
+        }
         Command::Datactl { socket, command } => datactl::run(&socket, &command),
     }
 }
@@ -301,6 +313,7 @@ fn start(arguments: RunArguments) -> Result<()> {
         append,
         initrd: arguments.initrd,
         control: Some(control),
+        export_region: arguments.export_region,
         ..Machine::boot_kernel(&kernel)
     })
 }

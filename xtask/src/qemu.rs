@@ -1,6 +1,7 @@
 //! The machine that QEMU plays: its command line, and what its exit means.
 
 use crate::control_ports::ControlPorts;
+use crate::export_region;
 use crate::packages;
 use crate::qmp::Reason;
 use crate::workspace::Workspace;
@@ -45,6 +46,8 @@ pub struct Machine {
     pub initrd: Option<PathBuf>,
     /// The control plane's ports.
     pub control: Option<ControlPorts>,
+    /// A file that the guest sees as memory and exports documents to.
+    pub export_region: Option<PathBuf>,
     /// Let a reset restart the machine instead of ending QEMU.
     pub restart_on_reset: bool,
 }
@@ -60,6 +63,7 @@ impl Machine {
             append: "panic=exit".to_owned(),
             initrd: None,
             control: None,
+            export_region: None,
             restart_on_reset: false,
         }
     }
@@ -88,6 +92,9 @@ impl Machine {
         qemu.args(["-netdev", "user,id=net0", "-device", "e1000e,netdev=net0,romfile="]);
         if let Some(ports) = &self.control {
             ports.add_to(&mut qemu);
+        }
+        if let Some(path) = &self.export_region {
+            export_region::add_to(&mut qemu, path);
         }
         if !self.restart_on_reset {
             qemu.arg("-no-reboot");

@@ -4,6 +4,7 @@
 #[cfg(feature = "deterministic")]
 mod edf;
 mod exhaustion;
+mod export;
 mod failures;
 mod faults;
 mod firmware;
@@ -74,6 +75,7 @@ const TESTS: &[Test] = &[
         "Heap allocations fail, each in turn, in every command: all go on.",
         heap_failures::heap_failures,
     ),
+    test("export", "Exports documents to the memory shared with the host, if there is some.", export::export),
     test("log", "The log grows, gives way to reclaim, and keeps its newest lines.", log::log),
     test("wx", "No page is both writable and executable.", memory::wx),
     test("firmware", "Damaged ACPI tables are survived.", firmware::damaged_tables),
