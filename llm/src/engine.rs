@@ -3,16 +3,20 @@
 //! Loading checks the file against its own metadata, takes its memory from the pool (what is on the heap, the crate's
 //! page says under principle 2; it goes when the engine is dropped), and times the SIMD variants on real
 //! weight rows. A generation feeds the prompt and the *record* (tokens that the answer must begin with), then samples.
-//! Keys and values of a prefix shared with the call before are reused; those of earlier calls, where the caller keeps
-//! them in a [`PrefixCache`](crate::prefix::PrefixCache).
+//! Several can be under way at once, one batch of rows doing a step of each ([`Engine::step`]); the cache is shared out among
+//! them in pages. Keys and values of a prefix shared with a generation that ended are reused while nobody needs their pages;
+//! those of earlier ones, where the caller keeps them in a [`PrefixCache`](crate::prefix::PrefixCache).
 
 mod embed;
 mod generate;
+mod histories;
 mod overflow;
 mod perplexity;
 mod positions;
 mod reuse;
 mod score;
+mod sequence;
+mod step;
 mod text;
 mod traffic;
 
@@ -20,6 +24,8 @@ pub use embed::Pooling;
 pub use generate::{Flow, GenerateOptions, Generation, Origin, Piece, StopReason};
 pub use overflow::Overflow;
 pub use score::Score;
+pub use sequence::Sequence;
+pub use step::Step;
 
 use crate::clock::Clock;
 use crate::gguf::Gguf;
@@ -39,6 +45,8 @@ pub use crate::simd::Variant;
 use crate::simd::choose::{Choice, Timing, choose};
 use crate::tokenizer::Tokenizer;
 use alloc::vec::Vec;
+use core::ops::Range;
+use histories::{Heir, Histories, History};
 pub use perplexity::Perplexity;
 use text::Utf8Stream;
 pub use traffic::Traffic;
@@ -82,6 +90,22 @@ pub enum EngineError {
         tokens: usize,
         /// Size of the context.
         context: usize,
+    },
+    /// Other sequences hold the cache's pages.
+    #[error(
+        "{wanted} positions of the context are needed, but {free} are free; try again when an answer under way has ended"
+    )]
+    CacheFull {
+        /// Positions asked for.
+        wanted: usize,
+        /// Positions that are free, or held by sequences that ended.
+        free: usize,
+    },
+    /// The heap has no room for a sequence's tokens.
+    #[error("not enough memory for {bytes} bytes of a sequence's tokens; ask for fewer")]
+    NoMemory {
+        /// Bytes asked for.
+        bytes: usize,
     },
     /// The model computed infinite or undefined logits.
     #[error("the model's output is not finite; the model file is damaged")]
@@ -131,11 +155,10 @@ pub struct Engine<'p> {
     clock: &'p dyn Clock,
     info: ModelInfo<'p>,
     kv: KvFormat,
-    /// The tokens whose keys and values are in the cache; `cached` of them are.
-    history: &'p mut [u32],
-    cached: usize,
+    histories: Histories<'p>,
     candidates: &'p mut [Candidate],
     embedding: embed::Buffers<'p>,
+    /// For the next sequence.
     text: Utf8Stream,
 }
 
@@ -163,8 +186,7 @@ impl<'p> Engine<'p> {
         let candidates = pool.take_unzeroed(Purpose::Activations, config.vocabulary)?;
         let embedding = embed::Buffers::new(config.width, &mut pool)?;
         let context = context(&config, &options, &pool)?;
-        // Both are written before they are read, at every position: see `cached` and `KvCache::new`.
-        let history = pool.take_unzeroed(Purpose::KvCache, context)?;
+        let histories = Histories::new(context.div_ceil(CHUNK), &mut pool)?;
         model.add_cache(context, options.kv, &mut pool)?;
 
         let Choice { decode, prefill, timings, .. } = choice;
@@ -185,20 +207,7 @@ impl<'p> Engine<'p> {
         };
         let text = Utf8Stream::default();
         let kv = options.kv;
-        Ok(Self {
-            model,
-            tokenizer,
-            pool,
-            parallel,
-            clock,
-            info,
-            kv,
-            history,
-            cached: 0,
-            candidates,
-            embedding,
-            text,
-        })
+        Ok(Self { model, tokenizer, pool, parallel, clock, info, kv, histories, candidates, embedding, text })
     }
 
     /// The model's tokenizer.
@@ -219,28 +228,24 @@ impl<'p> Engine<'p> {
     /// The logits behind `tokens` in a fresh context.
     pub fn logits(&mut self, tokens: &[u32]) -> Result<&[f32], EngineError> {
         self.check(tokens, &[])?;
-        self.cached = 0;
+        let mut history = self.histories.open(tokens.iter().copied(), tokens.len(), Heir::OfTheLast)?;
+        history.read = 0;
         let mut last = 0;
-        for batch in tokens.chunks(BATCH) {
-            last = batch.len();
-            self.feed(batch, &mut || true);
+        while history.unread() > 0 {
+            last = self.feed(&mut history).len() - 1;
         }
+        self.histories.rest(history);
         let compute = self.compute(1);
-        Ok(self.model.logits(compute, last))
+        Ok(self.model.logits(compute, &[last]).first())
     }
 
-    /// Runs a batch behind what is cached; `false`, and nothing more in the cache, where `go_on` said no.
-    fn feed(&mut self, tokens: &[u32], go_on: &mut dyn FnMut() -> bool) -> bool {
-        let compute = self.compute(tokens.len());
-        if !self.model.forward(compute, tokens, self.cached, go_on) {
-            return false;
-        }
-        let end = self.cached + tokens.len();
-        if let Some(history) = self.history.get_mut(self.cached..end) {
-            history.copy_from_slice(tokens);
-        }
-        self.cached = end;
-        true
+    /// Reads the next batch of a history; the positions that it has.
+    fn feed(&mut self, history: &mut History) -> Range<usize> {
+        let read = history.read;
+        let end = read + history.unread().min(BATCH);
+        self.run(history.rows(end - read), &mut || true);
+        history.read = end;
+        read..end
     }
 
     /// CPUs and instructions for a batch.
@@ -254,7 +259,7 @@ impl<'p> Engine<'p> {
         if let Some(&token) = prompt.iter().chain(forced).find(|&&token| token as usize >= vocabulary) {
             return Err(EngineError::NoSuchToken { token, vocabulary });
         }
-        let (tokens, context) = (prompt.len() + forced.len(), self.history.len());
+        let (tokens, context) = (prompt.len() + forced.len(), self.info.context);
         match tokens {
             0 => Err(EngineError::EmptyPrompt),
             _ if tokens > context => Err(EngineError::PromptTooLong { tokens, context }),
@@ -273,23 +278,26 @@ fn panels_fit(gguf: &Gguf<'_>, config: &Config, options: &LoadOptions, pool: &Po
         let bytes = if rows > 1 { packed_bytes(tensor.kind, columns, rows) } else { tensor.data.len() };
         sum.saturating_add(bytes).saturating_add(2 * ALIGNMENT)
     });
-    let positions =
-        options.context.unwrap_or(CONTEXT_BESIDE_PANELS).min(config.context).next_multiple_of(CHUNK);
-    let each = bytes_per_position(config.kv_shape(), options.kv) + size_of::<u32>();
-    let others = positions
-        .saturating_mul(each)
+    let pages = options.context.unwrap_or(CONTEXT_BESIDE_PANELS).min(config.context).div_ceil(CHUNK);
+    let others = pages
+        .saturating_mul(bytes_per_page(config, options.kv))
         .saturating_add(buffer_bytes(config))
         .saturating_add(config.vocabulary.saturating_mul(size_of::<Candidate>()))
         .saturating_add(16 * ALIGNMENT);
     packed.saturating_add(others) <= pool.usage().free
 }
 
+/// Keys and values of a page, and its number.
+fn bytes_per_page(config: &Config, kv: KvFormat) -> usize {
+    bytes_per_position(config.kv_shape(), kv).saturating_mul(CHUNK).saturating_add(size_of::<u32>())
+}
+
 /// Positions to set up.
 fn context(config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> Result<usize, LoadError> {
-    // A position's keys, values and its token; the cache is in whole chunks; and the padding of the pieces.
-    let each = bytes_per_position(config.kv_shape(), options.kv) + size_of::<u32>();
+    // The cache is in whole pages; and there is the padding of the pieces.
+    let page = bytes_per_page(config, options.kv);
     let free = pool.usage().free;
-    let fitting = free.saturating_sub(8 * ALIGNMENT) / each / CHUNK * CHUNK;
+    let fitting = free.saturating_sub(8 * ALIGNMENT) / page * CHUNK;
     let (wanted, least) = match options.context {
         Some(asked) if !(1..=config.context).contains(&asked) => {
             return Err(LoadError::BadContext { asked, limit: config.context });
@@ -298,7 +306,7 @@ fn context(config: &Config, options: &LoadOptions, pool: &Pool<'_>) -> Result<us
         None => (config.context, LEAST_CONTEXT.min(config.context)),
     };
     if fitting < least {
-        let wanted = least.next_multiple_of(CHUNK).saturating_mul(each);
+        let wanted = least.div_ceil(CHUNK).saturating_mul(page);
         return Err(PoolFull { purpose: Purpose::KvCache, wanted, free }.into());
     }
     Ok(wanted.min(fitting))

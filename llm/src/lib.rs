@@ -10,7 +10,8 @@
 //!    purpose. Weights stay where the GGUF lies, and are in the pool once more where vector instructions read them
 //!    faster side by side ([`quant::panel`]). On the heap are only the table that says where each block's
 //!    matrices lie (at most 800 bytes a block, `model::weights`), the tokenizer's compiled patterns (some
-//!    kilobytes, [`tokenizer`]), some bytes of an unfinished character, and what ends with the call that made it: names
+//!    kilobytes, [`tokenizer`]), some bytes of an unfinished character, the tokens of sequences under way and at rest (about
+//!    4 bytes a position, [`engine::Sequence`]), and what ends with the call that made it: names
 //!    while a file is checked, a text while it is encoded, a template's parts, the vectors that variants are timed with, a
 //!    score. A grammar and its masks are their caller's, on the heap too, and bounded ([`grammar`]).
 //! 3. **A file is hostile until proven otherwise.** Everything that comes from a GGUF is checked, and an
@@ -18,10 +19,13 @@
 //! 4. **Simple before fast, except in the dot products** ([`simd`]), the only place with `unsafe`
 //!    (and the std thread pool, for host programs).
 //!
+//! Several sequences can be under way at once: a decoding step of all of them is one batch, prompts are read in chunks beside
+//! it, and each has the tokens that it has alone ([`engine::Engine::step`]).
+//!
 //! What an answer may be can be said by a grammar ([`grammar`]), which the model is held to token by token; a generation
 //! beyond the context's end stops or shifts, as its options say.
 //!
-//! Honest limits: one sequence at a time; the architectures of [`model::architecture`] (llama with Mistral and SmolLM,
+//! Honest limits: the architectures of [`model::architecture`] (llama with Mistral and SmolLM,
 //! mistral3, smollm3, qwen2, qwen3, phi3, gemma2), dense ones only: no mixture of experts, no biases in the feed-forward
 //! network, no encoders. Types of weights: [`model::matrix::MATRIX_TYPES`]; the codebook types IQ1 to IQ3 are not among them.
 //! A file with anything else is refused in one sentence that names it. The sliding window of gemma2 saves time, not

@@ -15,7 +15,7 @@ pub struct Sampling {
     pub repeat_penalty: f32,
 }
 
-/// Tokens that [`penalise`] looks back, prompt included.
+/// Tokens that a repeat penalty looks back, prompt included.
 pub const PENALTY_WINDOW: usize = 64;
 
 impl Sampling {

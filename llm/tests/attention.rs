@@ -3,7 +3,7 @@
 
 use llm::engine::Variant;
 use llm::model::attention::{Scores, attend};
-use llm::model::kv::{KvCache, KvFormat, Shape};
+use llm::model::kv::{KvCache, KvFormat, Place, Shape};
 use llm::pool::Pool;
 use llm::random::SplitMix64;
 use proptest::prelude::*;
@@ -57,14 +57,16 @@ proptest! {
             // What was never stored must not be seen: the memory holds infinite scales there.
             let mut memory = vec![0x7Fu8; 1 << 20];
             let mut cache = KvCache::new(shape, positions, format, &mut Pool::new(&mut memory)).unwrap();
-            // In two parts, as two batches would.
-            let cut = positions / 2 * head_dim;
-            cache.store(0, 0, &keys[..cut], &values[..cut]);
-            cache.store(0, positions / 2, &keys[cut..], &values[cut..]);
+            // In two parts, as two batches would, and in pages that lie backwards.
+            let pages: Vec<u32> = (0..cache.pages() as u32).rev().collect();
+            let (half, cut) = (positions / 2, positions / 2 * head_dim);
+            let places = |positions: std::ops::Range<usize>| positions.map(|position| Place { position, pages: &pages });
+            cache.store(0, places(0..half), &keys[..cut], &values[..cut]);
+            cache.store(0, places(half..positions), &keys[cut..], &values[cut..]);
             let mut first: Option<Vec<f32>> = None;
             for variant in Variant::ALL.into_iter().filter(|variant| variant.is_usable()) {
                 let mut out = vec![0.0f32; head_dim];
-                attend(variant, &query, cache.head(0, 0), seen.clone(), scores, &mut out);
+                attend(variant, &query, cache.head(0, 0, &pages), seen.clone(), scores, &mut out);
                 for (found, wanted) in out.iter().zip(&wanted) {
                     let off = (f64::from(*found) - wanted).abs();
                     prop_assert!(off < allowed, "{format:?} {variant}: {found}, should be {wanted}");
@@ -74,12 +76,13 @@ proptest! {
 
             // What is copied out and in again is the same.
             let mut bytes = vec![0u8; positions * llm::model::kv::bytes_per_position(shape, format)];
-            cache.copy_out(0..positions, &mut bytes);
+            cache.copy_out(&pages, 0..positions, &mut bytes);
             let mut memory = vec![0xFFu8; 1 << 20];
             let mut copy = KvCache::new(shape, positions, format, &mut Pool::new(&mut memory)).unwrap();
-            copy.copy_in(0..positions, &bytes);
+            let pages: Vec<u32> = (0..copy.pages() as u32).collect();
+            copy.copy_in(&pages, 0..positions, &bytes);
             let mut out = vec![0.0f32; head_dim];
-            attend(Variant::Portable, &query, copy.head(0, 0), seen.clone(), scores, &mut out);
+            attend(Variant::Portable, &query, copy.head(0, 0, &pages), seen.clone(), scores, &mut out);
             prop_assert_eq!(first.unwrap(), out);
         }
     }

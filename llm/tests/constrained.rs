@@ -13,6 +13,7 @@ use llm::gguf::{GgmlType, Gguf, write::GgufWriter};
 use llm::grammar::{Constraint, Grammar, TokenTrie};
 use llm::pool::Pool;
 use llm::threads::Threads;
+use std::sync::Arc;
 
 /// What one generation gave.
 struct Run {
@@ -21,11 +22,7 @@ struct Run {
     done: Generation,
 }
 
-fn run(
-    engine: &mut Engine<'_>,
-    prompt: &[u32],
-    options: GenerateOptions<'_, '_>,
-) -> Result<Run, EngineError> {
+fn run(engine: &mut Engine<'_>, prompt: &[u32], options: GenerateOptions<'_>) -> Result<Run, EngineError> {
     let (mut tokens, mut text) = (Vec::new(), String::new());
     let mut sink = |piece: Piece<'_>| {
         if piece.origin == Origin::Model {
@@ -47,11 +44,7 @@ fn with_engine<R>(file: &[u8], context: usize, test: impl FnOnce(&mut Engine<'_>
 }
 
 /// Options for a generation under a grammar.
-fn held<'a, 'g>(
-    sampling: Sampling,
-    max_tokens: usize,
-    constraint: &'a mut Constraint<'g>,
-) -> GenerateOptions<'a, 'g> {
+fn held(sampling: Sampling, max_tokens: usize, constraint: &mut Constraint) -> GenerateOptions<'_> {
     GenerateOptions { sampling, max_tokens, constraint: Some(constraint), ..GenerateOptions::default() }
 }
 
@@ -63,15 +56,15 @@ fn prompt() -> Vec<u32> {
 fn what_the_model_says_is_of_the_grammar() {
     let (file, _) = model(GgmlType::Q4_1, false);
     with_engine(&file, 512, |engine| {
-        let trie = TokenTrie::new(engine.tokenizer()).unwrap();
+        let trie = Arc::new(TokenTrie::new(engine.tokenizer()).unwrap());
         for text in [
             "root ::= \"yes\" | \"no\"",
             "root ::= (\"a\" | [0-9]{2}){3,9} \".\"",
             "root ::= [ぁ-ゟ]{4} \"🙂\"",
             "root ::= v\nv ::= \"[\" (v (\",\" v)*)? \"]\" | [0-9]",
         ] {
-            let grammar = Grammar::parse(text).unwrap();
-            let mut constraint = Constraint::new(&grammar, &trie).unwrap();
+            let grammar = Arc::new(Grammar::parse(text).unwrap());
+            let mut constraint = Constraint::new(grammar.clone(), trie.clone()).unwrap();
             for (temperature, seed, repeat_penalty) in
                 [(0.0, 0, 1.0), (0.0, 0, 1.3), (2.0, 1, 1.1), (9.0, 2, 1.0)]
             {
@@ -105,9 +98,9 @@ fn what_the_model_says_is_of_the_grammar() {
 fn a_grammar_that_allows_all_changes_nothing() {
     let (file, _) = model(GgmlType::Q8_0, true);
     with_engine(&file, 512, |engine| {
-        let trie = TokenTrie::new(engine.tokenizer()).unwrap();
-        let grammar = Grammar::parse("root ::= .*").unwrap();
-        let mut constraint = Constraint::new(&grammar, &trie).unwrap();
+        let trie = Arc::new(TokenTrie::new(engine.tokenizer()).unwrap());
+        let grammar = Arc::new(Grammar::parse("root ::= .*").unwrap());
+        let mut constraint = Constraint::new(grammar.clone(), trie.clone()).unwrap();
         let mut compared = 0;
         for seed in 0..30u32 {
             let sampling = Sampling { temperature: 1.0, seed: seed.into(), ..Sampling::greedy() };
@@ -158,9 +151,9 @@ fn without_z() -> Vec<u8> {
 #[test]
 fn where_no_token_is_allowed_the_generation_ends() {
     with_engine(&without_z(), 512, |engine| {
-        let trie = TokenTrie::new(engine.tokenizer()).unwrap();
-        let grammar = Grammar::parse("root ::= \"ab\" [y-z] \"z\"").unwrap();
-        let mut constraint = Constraint::new(&grammar, &trie).unwrap();
+        let trie = Arc::new(TokenTrie::new(engine.tokenizer()).unwrap());
+        let grammar = Arc::new(Grammar::parse("root ::= \"ab\" [y-z] \"z\"").unwrap());
+        let mut constraint = Constraint::new(grammar.clone(), trie.clone()).unwrap();
         let options = GenerateOptions {
             max_tokens: 60,
             constraint: Some(&mut constraint),

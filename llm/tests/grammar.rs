@@ -10,6 +10,7 @@ use llm::random::SplitMix64;
 use llm::tokenizer::Tokenizer;
 use proptest::prelude::*;
 use std::path::Path;
+use std::sync::Arc;
 
 /// `tests/vectors/grammar/cases.json`; its `check.py` shows that llama.cpp gives the same verdicts.
 #[test]
@@ -161,9 +162,9 @@ fn a_constraint_does_not_wear_out() {
     let mut memory = vec![0; 1 << 20];
     let gguf = Gguf::parse(&file).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf, &mut Pool::new(&mut memory)).unwrap();
-    let trie = TokenTrie::new(&tokenizer).unwrap();
+    let trie = Arc::new(TokenTrie::new(&tokenizer).unwrap());
     let grammar = Grammar::parse("root ::= [ab]{0,20000} \"c\"").unwrap();
-    let mut constraint = Constraint::new(&grammar, &trie).unwrap();
+    let mut constraint = Constraint::new(Arc::new(grammar), trie).unwrap();
     for _ in 0..100_000 {
         constraint.restart().unwrap();
         assert!(constraint.mask().unwrap().contains(b'c'.into()));
@@ -185,11 +186,12 @@ fn follow(simple: &Simple, seed: u64, cache: usize, tokens: usize) -> Result<(),
     let mut memory = vec![0; 1 << 20];
     let gguf = Gguf::parse(&file).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf, &mut Pool::new(&mut memory)).unwrap();
-    let trie = TokenTrie::new(&tokenizer).unwrap();
+    let trie = Arc::new(TokenTrie::new(&tokenizer).unwrap());
     let written = simple.to_string();
     let grammar =
         Grammar::parse(&written).map_err(|error| TestCaseError::fail(format!("{error}\n{written}")))?;
-    let mut constraint = Constraint::with_limit(&grammar, &trie, cache).unwrap();
+    let grammar = Arc::new(grammar);
+    let mut constraint = Constraint::with_limit(grammar.clone(), trie.clone(), cache).unwrap();
     let mut random = SplitMix64::new(seed);
     for _text in 0..2 {
         constraint.restart().unwrap();

@@ -8,6 +8,7 @@ use llm::gguf::{GgmlType, Gguf};
 use llm::grammar::{Constraint, Grammar, TokenTrie};
 use llm::pool::Pool;
 use llm::tokenizer::Tokenizer;
+use std::sync::Arc;
 
 #[test]
 fn known_states_and_masks_cost_no_memory() {
@@ -15,9 +16,9 @@ fn known_states_and_masks_cost_no_memory() {
     let mut memory = vec![0; 1 << 20];
     let gguf = Gguf::parse(&file).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf, &mut Pool::new(&mut memory)).unwrap();
-    let trie = TokenTrie::new(&tokenizer).unwrap();
+    let trie = Arc::new(TokenTrie::new(&tokenizer).unwrap());
     let grammar = Grammar::parse("root ::= v\nv ::= \"[\" (v (\",\" v)*)? \"]\" | [0-9]+").unwrap();
-    let mut constraint = Constraint::new(&grammar, &trie).unwrap();
+    let mut constraint = Constraint::new(Arc::new(grammar), trie).unwrap();
     let text: Vec<u32> = b"[12,[3,[]],[[4]]]".iter().map(|&byte| byte.into()).collect();
     let mut read = || {
         let before = allocations();

@@ -5,7 +5,7 @@ mod common;
 use common::counting::allocations;
 use common::tiny::model;
 use llm::clock::StdClock;
-use llm::engine::{Engine, Flow, KvFormat, LoadOptions, Sampling, Variant};
+use llm::engine::{Engine, Flow, GenerateOptions, KvFormat, LoadOptions, Sampling, Sequence, Variant};
 use llm::gguf::{GgmlType, Gguf};
 use llm::pool::Pool;
 use llm::threads::Threads;
@@ -38,4 +38,37 @@ fn no_token_costs_memory() {
             assert_eq!(few, many, "{kv:?} {variant}");
         }
     }
+}
+
+#[test]
+fn no_turn_of_several_sequences_costs_memory() {
+    let (file, _) = model(GgmlType::Q4_1, false);
+    let (threads, clock, mut memory) = (Threads::new(2), StdClock::new(), vec![0u8; 16 << 20]);
+    let gguf = Gguf::parse(&file).unwrap();
+    let mut engine =
+        Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, LoadOptions::default()).unwrap();
+    let begin = |engine: &mut Engine<'_>, first: u32| {
+        let prompt: Vec<u32> = (first..first + 10).collect();
+        let options = GenerateOptions { forced: &[65, 66], max_tokens: 20, ..GenerateOptions::default() };
+        engine.begin(&prompt, options).unwrap()
+    };
+    let before = allocations();
+    let mut sequences: Vec<Sequence> = (0..12).map(|number| begin(&mut engine, 10 * number)).collect();
+    assert!(allocations() > before, "the counter counts");
+    let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
+    let mut pieces = 0;
+    let mut turn = || {
+        let before = allocations();
+        engine.step(&mut sequences, 40, &mut || true, &mut |_, _| {
+            pieces += 1;
+            Flow::Continue
+        });
+        allocations() - before
+    };
+    // The text of a token needs little room, once for each sequence.
+    let first: u64 = (0..12).map(|_| turn()).sum();
+    assert!(first <= 12 * 4, "{first} allocations");
+    let later: u64 = (0..12).map(|_| turn()).sum();
+    assert!(later <= 12, "{later} allocations: a buffer grows once more at most");
+    assert!(pieces > 200, "{pieces} tokens were said");
 }

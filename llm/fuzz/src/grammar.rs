@@ -7,11 +7,12 @@ use llm::gguf::Gguf;
 use llm::grammar::{Constraint, Grammar, TokenTrie};
 use llm::pool::Pool;
 use llm::tokenizer::Tokenizer;
+use std::sync::Arc;
 
 /// The vocabulary that grammars are held over.
 pub struct GrammarTarget {
     tokenizer: Tokenizer<'static>,
-    trie: TokenTrie,
+    trie: Arc<TokenTrie>,
     texts: Vec<Vec<u8>>,
 }
 
@@ -24,7 +25,7 @@ impl GrammarTarget {
         let gguf = Gguf::parse(Box::leak(bpe("smollm").into_boxed_slice())).expect("a valid file");
         let memory = Box::leak(vec![0; 64 << 10].into_boxed_slice());
         let tokenizer = Tokenizer::from_gguf(&gguf, &mut Pool::new(memory)).expect("a valid vocabulary");
-        let trie = TokenTrie::new(&tokenizer).expect("a small vocabulary");
+        let trie = Arc::new(TokenTrie::new(&tokenizer).expect("a small vocabulary"));
         let text = |token| {
             let mut text = Vec::new();
             tokenizer.decode(token, &mut text);
@@ -35,8 +36,8 @@ impl GrammarTarget {
     }
 
     /// Follows one text under `grammar`, choosing by the bytes of `input`: how it ended.
-    fn follow(&self, grammar: &Grammar, input: &[u8]) -> String {
-        let mut constraint = match Constraint::with_limit(grammar, &self.trie, 256) {
+    fn follow(&self, grammar: Arc<Grammar>, input: &[u8]) -> String {
+        let mut constraint = match Constraint::with_limit(grammar.clone(), self.trie.clone(), 256) {
             Ok(constraint) => constraint,
             Err(error) => return error.to_string(),
         };
@@ -116,7 +117,7 @@ impl Target for GrammarTarget {
         match Grammar::parse(&text) {
             Ok(grammar) => {
                 assert!(grammar.nodes() <= llm::grammar::MAX_NODES);
-                self.follow(&grammar, input)
+                self.follow(Arc::new(grammar), input)
             }
             Err(error) => {
                 assert!(!error.to_string().contains('\n'));

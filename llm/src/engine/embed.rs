@@ -1,7 +1,7 @@
 //! Embeddings: one vector that stands for a text.
 
+use super::histories::Heir;
 use super::{Engine, EngineError};
-use crate::model::BATCH;
 use crate::pool::{Pool, PoolFull, Purpose};
 
 /// How the vectors of a text's tokens become one.
@@ -55,16 +55,16 @@ impl Engine<'_> {
         normalise: bool,
     ) -> Result<&[f32], EngineError> {
         self.check(tokens, &[])?;
-        let shared = tokens.iter().zip(&self.history[..self.cached]).take_while(|(a, b)| a == b).count();
+        let mut history = self.histories.open(tokens.iter().copied(), tokens.len(), Heir::OfTheLast)?;
         // The cache has keys and values, not states: those that are wanted are computed again.
-        self.cached = if pooling == Pooling::Last { shared.min(tokens.len() - 1) } else { 0 };
+        history.read = if pooling == Pooling::Last { history.read.min(tokens.len() - 1) } else { 0 };
         self.embedding.sums.fill(0.0);
-        for batch in tokens.get(self.cached..).unwrap_or_default().chunks(BATCH) {
-            self.feed(batch, &mut || true);
-            for index in 0..batch.len() {
+        while history.unread() > 0 {
+            for index in 0..self.feed(&mut history).len() {
                 self.embedding.add(self.model.state(index), pooling);
             }
         }
+        self.histories.rest(history);
         let count = if pooling == Pooling::Mean { tokens.len() } else { 1 };
         self.embedding.finish(count, normalise).ok_or(EngineError::NotFinite)
     }

@@ -1,10 +1,12 @@
-//! Generation: prompt and record are read, then the model chooses token after token.
+//! Generation: prompt and record are read, then the model chooses token after token. [`Engine::generate_with`] does so
+//! for one sequence alone, by the same steps as for several ([`Engine::begin`], [`Engine::step`], [`Engine::end`]).
 
-use super::{Engine, EngineError, Overflow};
-use crate::grammar::{Constraint, Mask};
+use super::histories::Heir;
+use super::{Engine, EngineError, Overflow, Sequence};
+use crate::grammar::Constraint;
 use crate::model::BATCH;
 use crate::random::SplitMix64;
-use crate::sample::{PENALTY_WINDOW, Sampling, penalise, sample};
+use crate::sample::Sampling;
 
 /// Reading a prompt, the longest that the receiver should wait for its next opportunity to stop, in nanoseconds.
 const LONGEST_SILENCE_NS: u64 = 300_000_000;
@@ -63,7 +65,7 @@ pub enum StopReason {
 pub struct Generation {
     /// Tokens of prompt and record.
     pub prompt_tokens: usize,
-    /// How many of them were still in the cache from the call before.
+    /// How many of them were still in the cache from a generation before.
     pub reused_tokens: usize,
     /// Tokens that the model chose.
     pub generated_tokens: usize,
@@ -77,8 +79,8 @@ pub struct Generation {
     pub stop: StopReason,
 }
 
-/// How to continue a prompt, for [`Engine::generate_with`].
-pub struct GenerateOptions<'a, 'g> {
+/// How to continue a prompt. The grammar is lent to [`Engine::generate_with`], and given to [`Engine::begin`].
+pub struct GenerateOptions<'a, C = &'a mut Constraint> {
     /// Tokens that the answer begins with, whatever the model would choose (and whatever the grammar allows: it
     /// is for what the model chooses).
     pub forced: &'a [u32],
@@ -87,12 +89,12 @@ pub struct GenerateOptions<'a, 'g> {
     /// Most tokens that the model chooses.
     pub max_tokens: usize,
     /// The grammar that these tokens are held to, from its beginning.
-    pub constraint: Option<&'a mut Constraint<'g>>,
+    pub constraint: Option<C>,
     /// What to do when the context is full.
     pub overflow: Overflow,
 }
 
-impl Default for GenerateOptions<'_, '_> {
+impl<C> Default for GenerateOptions<'_, C> {
     /// Greedy, up to the end of the text or the context.
     fn default() -> Self {
         let sampling = Sampling::greedy();
@@ -120,162 +122,124 @@ impl Engine<'_> {
     pub fn generate_with(
         &mut self,
         prompt: &[u32],
-        options: GenerateOptions<'_, '_>,
+        mut options: GenerateOptions<'_>,
         sink: &mut dyn FnMut(Piece<'_>) -> Flow,
     ) -> Result<Generation, EngineError> {
-        let GenerateOptions { forced, sampling, max_tokens, mut constraint, overflow } = options;
-        self.check(prompt, forced)?;
+        let mut lent = options.constraint.take();
+        if let Some(constraint) = &mut lent {
+            constraint.restart()?;
+        }
+        let mut sequence = self.start(prompt, &options, Heir::OfTheLast)?;
+        sequence.constraint = lent.as_mut().map(|constraint| constraint.take());
+        self.say_record(&mut sequence, sink);
+        let mut at_once = BATCH;
+        while sequence.ended.is_none() {
+            let reading = sequence.is_reading();
+            let count = sequence.history.unread().min(at_once);
+            let last = sequence.history.tokens.get(sequence.history.read + count - 1).copied().unwrap_or(0);
+            let progress = Piece { token: last, bytes: &[], origin: Origin::Prompt };
+            let begun = self.clock.now_ns();
+            let mut go_on = || !reading || sink(progress) == Flow::Continue;
+            if self.read(&mut [&mut sequence], at_once, &mut go_on).is_none() {
+                self.finish(&mut sequence, Ok(StopReason::Cancelled), sink);
+                break;
+            }
+            let silence = self.clock.now_ns().saturating_sub(begun) / self.info.config.layers as u64;
+            if silence > LONGEST_SILENCE_NS {
+                at_once = count.div_ceil(2);
+            }
+            self.choose(&mut [&mut sequence], &mut |_, piece| sink(piece));
+        }
+        if let (Some(lent), Some(constraint)) = (lent, sequence.constraint.take()) {
+            *lent = constraint;
+        }
+        self.end(sequence)
+    }
+
+    /// Begins a generation that shares the model with others: [`step`](Self::step) carries it on and [`end`](Self::end)
+    /// ends it. It takes its pages of the cache now, for prompt, record and `max_tokens` (for the whole context, if that
+    /// is less), so `max_tokens` should be what is needed. [`EngineError::CacheFull`] where others hold them.
+    ///
+    /// Of the sequences that have ended, the one that begins most alike is taken over.
+    pub fn begin(
+        &mut self,
+        prompt: &[u32],
+        mut options: GenerateOptions<'_, Constraint>,
+    ) -> Result<Sequence, EngineError> {
+        let mut constraint = options.constraint.take();
         if let Some(constraint) = &mut constraint {
             constraint.restart()?;
         }
-        let started = self.clock.now_ns();
-        let total = prompt.len() + forced.len();
-        // The last token is always fed again: its logits are wanted.
-        self.cached = self.take_over(prompt.iter().chain(forced).copied()).min(total - 1);
-        let mut done = Generation {
-            prompt_tokens: total,
-            reused_tokens: self.cached,
+        let mut sequence = self.start(prompt, &options, Heir::OfTheNearest)?;
+        sequence.constraint = constraint;
+        Ok(sequence)
+    }
+
+    /// Ends a generation, at an opportunity of the caller's if it has not ended itself ([`StopReason::Cancelled`]). What
+    /// it read rests in its pages until they are needed.
+    pub fn end(&mut self, mut sequence: Sequence) -> Result<Generation, EngineError> {
+        if sequence.ended.is_none() {
+            self.finish(&mut sequence, Ok(StopReason::Cancelled), &mut |_| Flow::Continue);
+        }
+        self.histories.rest(sequence.history);
+        self.text = sequence.text;
+        let ended = sequence.ended.unwrap_or(Ok(StopReason::Cancelled));
+        ended.map(|stop| Generation { stop, ..sequence.done })
+    }
+
+    /// Positions that [`begin`](Self::begin) could give a sequence now.
+    pub fn free_positions(&self) -> usize {
+        self.histories.room().min(self.info.context)
+    }
+
+    /// A sequence without a grammar.
+    fn start<C>(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions<'_, C>,
+        heir: Heir,
+    ) -> Result<Sequence, EngineError> {
+        let &GenerateOptions { forced, sampling, max_tokens, overflow, .. } = options;
+        self.check(prompt, forced)?;
+        let begun_ns = self.clock.now_ns();
+        let given = prompt.len() + forced.len();
+        // The token that is chosen last is not read, and without one to choose nothing is.
+        let positions = match max_tokens {
+            0 => 0,
+            _ => given.saturating_add(max_tokens - 1).min(self.info.context),
+        };
+        let tokens = prompt.iter().chain(forced).copied();
+        let mut history = self.histories.open(tokens, positions, heir)?;
+        // The last token is always read again: its logits are wanted.
+        history.read = history.read.min(given - 1);
+        let mut text = core::mem::take(&mut self.text);
+        text.clear();
+        let done = Generation {
+            prompt_tokens: given,
+            reused_tokens: history.read,
             generated_tokens: 0,
             prefill_ns: 0,
             decode_ns: 0,
             shifts: 0,
             stop: StopReason::MaxTokens,
         };
-        self.text.clear();
-
-        // The record is known beforehand, so the reader need not wait for the prompt to be read.
-        let mut stopped = forced.iter().any(|&token| self.emit(token, Origin::Record, sink) == Flow::Stop);
-        let mut last = 0;
-        // A record that is the whole answer need not be read by the model.
-        if !stopped && max_tokens > 0 {
-            match self.read_up_to(total, sink) {
-                Some(tokens) => last = tokens,
-                None => stopped = true,
-            }
-        }
-        let prefilled = self.clock.now_ns();
-        done.prefill_ns = prefilled.saturating_sub(started);
-
-        let mut random = SplitMix64::new(sampling.seed);
-        while !stopped && done.generated_tokens < max_tokens {
-            let mask = match &mut constraint {
-                Some(constraint) if constraint.is_complete() => {
-                    done.stop = StopReason::EndOfText;
-                    break;
-                }
-                Some(constraint) => Some(constraint.mask()?),
-                None => None,
-            };
-            if mask.is_some_and(|mask| mask.allowed() == 0) {
-                done.stop = StopReason::NoTokenAllowed;
-                break;
-            }
-            let token = match mask.and_then(Mask::only) {
-                // No need to ask the model.
-                Some(only) => only,
-                None => self.choose(last, mask, &sampling, &mut random)?,
-            };
-            if self.tokenizer.is_end(token) {
-                done.stop = StopReason::EndOfText;
-                break;
-            }
-            if let Some(constraint) = &mut constraint {
-                constraint.accept(token, &self.tokenizer)?;
-            }
-            done.generated_tokens += 1;
-            stopped = self.emit(token, Origin::Model, sink) == Flow::Stop;
-            if stopped || done.generated_tokens == max_tokens {
-                break;
-            }
-            // What is complete need not be read by the model either.
-            if constraint.as_ref().is_some_and(|constraint| constraint.is_complete()) {
-                continue;
-            }
-            if self.cached == self.history.len() {
-                let Overflow::Shift { keep } = overflow else {
-                    done.stop = StopReason::ContextFull;
-                    break;
-                };
-                done.shifts += 1;
-                if !self.shift(keep, sink) {
-                    stopped = true;
-                    break;
-                }
-            }
-            self.feed(&[token], &mut || true);
-            last = 1;
-        }
-        if stopped {
-            done.stop = StopReason::Cancelled;
-        } else if let Some(rest) = self.text.finish() {
-            let token = self.history[..self.cached].last().copied().unwrap_or(0);
-            sink(Piece { token, bytes: rest, origin: Origin::Model });
-        }
-        done.decode_ns = self.clock.now_ns().saturating_sub(prefilled);
-        Ok(done)
-    }
-
-    /// Makes `tokens` the history, of which that many are in the cache already.
-    fn take_over(&mut self, tokens: impl Iterator<Item = u32>) -> usize {
-        let mut shared = 0;
-        for (at, (slot, token)) in self.history.iter_mut().zip(tokens).enumerate() {
-            if at == shared && at < self.cached && *slot == token {
-                shared += 1;
-            }
-            *slot = token;
-        }
-        shared
-    }
-
-    /// Reads the history from what is cached up to `end`: tokens of the last batch. `None` where `sink` said stop.
-    pub(super) fn read_up_to(
-        &mut self,
-        end: usize,
-        sink: &mut dyn FnMut(Piece<'_>) -> Flow,
-    ) -> Option<usize> {
-        let (mut last, mut at_once) = (0, BATCH);
-        while self.cached < end {
-            let mut batch = [0u32; BATCH];
-            last = at_once.min(end - self.cached);
-            let batch = batch.get_mut(..last)?;
-            batch.copy_from_slice(self.history.get(self.cached..self.cached + last)?);
-            let progress = Piece { token: batch.last().copied()?, bytes: &[], origin: Origin::Prompt };
-            let begun = self.clock.now_ns();
-            if !self.feed(batch, &mut || sink(progress) == Flow::Continue) {
-                return None;
-            }
-            let silence = self.clock.now_ns().saturating_sub(begun) / self.info.config.layers as u64;
-            if silence > LONGEST_SILENCE_NS {
-                at_once = last.div_ceil(2);
-            }
-        }
-        Some(last)
-    }
-
-    /// Chooses the token behind the last of `last` tokens that were just read, among those of `mask`.
-    fn choose(
-        &mut self,
-        last: usize,
-        mask: Option<&Mask>,
-        sampling: &Sampling,
-        random: &mut SplitMix64,
-    ) -> Result<u32, EngineError> {
-        let compute = self.compute(1);
-        let logits = self.model.logits(compute, last);
-        // Looked at before the mask, which makes some of them infinite.
-        if !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(EngineError::NotFinite);
-        }
-        if let Some(mask) = mask {
-            mask.apply(logits);
-        }
-        let recent = &self.history[self.cached.saturating_sub(PENALTY_WINDOW)..self.cached];
-        penalise(logits, recent, sampling.repeat_penalty);
-        sample(logits, sampling, random, self.candidates).ok_or(EngineError::NotFinite)
-    }
-
-    fn emit(&mut self, token: u32, origin: Origin, sink: &mut dyn FnMut(Piece<'_>) -> Flow) -> Flow {
-        let bytes = self.text.push(|bytes| self.tokenizer.decode(token, bytes));
-        sink(Piece { token, bytes, origin })
+        Ok(Sequence {
+            history,
+            given,
+            record: forced.len(),
+            positions,
+            sampling,
+            random: SplitMix64::new(sampling.seed),
+            max_tokens,
+            constraint: None,
+            overflow,
+            text,
+            begun_ns,
+            prefilled_ns: None,
+            done,
+            ended: None,
+            share: 0,
+            last_row: 0,
+        })
     }
 }

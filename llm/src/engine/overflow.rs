@@ -3,7 +3,7 @@
 //! A key in the cache is rotated by its position, so tokens cannot simply move forward. What is kept of the later part is
 //! read again at its new place: the model then stands exactly as if it had been given the kept tokens as its prompt.
 
-use super::{Engine, Flow, Piece};
+use super::histories::History;
 
 /// What to do when the context is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,15 +20,14 @@ pub enum Overflow {
     },
 }
 
-impl Engine<'_> {
-    /// Gives up half of what is behind the first `keep` tokens. `false` where `sink` said stop meanwhile.
-    pub(super) fn shift(&mut self, keep: usize, sink: &mut dyn FnMut(Piece<'_>) -> Flow) -> bool {
-        let all = self.cached;
+impl History {
+    /// Gives up half of what is behind the first `keep` tokens; the rest of it is to be read again.
+    pub(super) fn shift(&mut self, keep: usize) {
+        let all = self.tokens.len();
         let keep = keep.min(all / 2);
         let dropped = (all - keep).div_ceil(2);
-        self.history.copy_within(keep + dropped..all, keep);
+        self.tokens.drain(keep..keep + dropped);
         // Keys and values of the first tokens do not depend on those behind them.
-        self.cached = keep;
-        self.read_up_to(all - dropped, sink).is_some()
+        self.read = self.read.min(keep);
     }
 }

@@ -1,7 +1,7 @@
 //! How likely a text is to a model: log-probabilities of its tokens.
 
+use super::histories::Heir;
 use super::{Engine, EngineError};
-use crate::model::BATCH;
 use alloc::vec::Vec;
 
 /// Log-probabilities of a continuation, natural logarithms.
@@ -23,28 +23,19 @@ impl Engine<'_> {
         let mut score = Score { each: Vec::with_capacity(continuation.len()), sum: 0.0 };
         // The last token's own successors are not asked for.
         let end = first + continuation.len();
-        let token = |at: usize| prompt.iter().chain(continuation).skip(at).copied();
-        let shared = token(0).zip(&self.history[..self.cached]).take_while(|(a, b)| a == *b).count();
+        let tokens = prompt.iter().chain(continuation).copied().take(end);
+        let mut history = self.histories.open(tokens, end, Heir::OfTheLast)?;
         // The prompt's last token is always read again: its logits are wanted.
-        self.cached = shared.min(first);
-        while self.cached < end {
-            let (mut batch, start) = ([0u32; BATCH], self.cached);
-            let length = BATCH.min(end - start);
-            let Some(batch) = batch.get_mut(..length) else { break };
-            batch.iter_mut().zip(token(start)).for_each(|(slot, token)| *slot = token);
-            self.feed(batch, &mut || true);
-            let compute = self.compute(1);
-            for (position, next) in (start..self.cached).zip(token(start + 1)) {
-                if position < first {
-                    continue;
-                }
-                let logits = self.model.logits(compute, position - start + 1);
-                let each = log_probability(logits, next).ok_or(EngineError::NotFinite)?;
-                score.each.push(each);
-                score.sum += each;
-            }
-        }
-        Ok(score)
+        history.read = history.read.min(first);
+        let (mut next, mut finite) = (continuation.iter(), true);
+        self.read_each(&mut history, first, &mut |_, logits| {
+            let each = next.next().and_then(|&token| log_probability(logits, token));
+            finite &= each.is_some();
+            score.each.extend(each);
+        });
+        self.histories.rest(history);
+        score.sum = score.each.iter().fold(0.0, |sum, each| sum + each);
+        if finite { Ok(score) } else { Err(EngineError::NotFinite) }
     }
 }
 

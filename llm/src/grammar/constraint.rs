@@ -6,6 +6,7 @@ use super::machine::{DEAD, Machine};
 use super::mask::{Mask, MaskCache, MaskUsage};
 use super::trie::{NONE, TokenTrie};
 use crate::tokenizer::Tokenizer;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -13,36 +14,52 @@ use alloc::vec::Vec;
 pub const MASK_BYTES: usize = 1 << 20;
 
 /// The place of one text in a grammar. States and masks stay when the next text begins.
-pub struct Constraint<'g> {
-    grammar: &'g Grammar,
-    trie: &'g TokenTrie,
+pub struct Constraint {
+    grammar: Arc<Grammar>,
+    trie: Arc<TokenTrie>,
     machine: Machine,
     masks: MaskCache,
     /// The state behind the text so far.
     at: u32,
+    /// Where the mask lies that was asked for last.
+    asked: usize,
     /// States along one way through the tree.
     path: Vec<u32>,
     /// Bytes of one token.
     bytes: Vec<u8>,
 }
 
-impl<'g> Constraint<'g> {
+impl Constraint {
     /// The beginning of a text of `grammar`, over the vocabulary of `trie`.
-    pub fn new(grammar: &'g Grammar, trie: &'g TokenTrie) -> Result<Self, ConstraintError> {
+    pub fn new(grammar: Arc<Grammar>, trie: Arc<TokenTrie>) -> Result<Self, ConstraintError> {
         Self::with_limit(grammar, trie, MASK_BYTES)
     }
 
     /// As [`new`](Self::new), with at most `limit` bytes of masks kept (but one mask always).
     pub fn with_limit(
-        grammar: &'g Grammar,
-        trie: &'g TokenTrie,
+        grammar: Arc<Grammar>,
+        trie: Arc<TokenTrie>,
         limit: usize,
     ) -> Result<Self, ConstraintError> {
-        let masks = MaskCache::new(trie.vocabulary(), limit);
         let (path, bytes) = (vec![DEAD; trie.longest() + 1], Vec::with_capacity(trie.longest()));
-        let mut new = Self { grammar, trie, machine: Machine::default(), masks, at: DEAD, path, bytes };
+        let mut new = Self { path, bytes, ..Self::hollow(grammar, trie, limit) };
         new.restart()?;
         Ok(new)
+    }
+
+    /// One without room for anything, which allows nothing.
+    fn hollow(grammar: Arc<Grammar>, trie: Arc<TokenTrie>, limit: usize) -> Self {
+        let masks = MaskCache::new(trie.vocabulary(), limit);
+        let (machine, path, bytes) = (Machine::default(), Vec::new(), Vec::new());
+        Self { grammar, trie, machine, masks, at: DEAD, asked: 0, path, bytes }
+    }
+
+    /// Takes it out of a loan, which is to be made good before anyone looks.
+    #[cfg(feature = "neural")]
+    pub(crate) fn take(&mut self) -> Self {
+        let limit = self.masks.usage().limit;
+        let hollow = Self::hollow(self.grammar.clone(), self.trie.clone(), limit);
+        core::mem::replace(self, hollow)
     }
 
     /// Begins another text.
@@ -56,13 +73,20 @@ impl<'g> Constraint<'g> {
     /// The tokens that may come next.
     pub fn mask(&mut self) -> Result<&Mask, ConstraintError> {
         if let Some(place) = self.masks.find(self.at) {
+            self.asked = place;
             return Ok(self.masks.get(place));
         }
         self.begin()?;
         let mut mask = self.masks.take()?;
         self.fill(&mut mask)?;
-        let place = self.masks.put(self.at, mask);
-        Ok(self.masks.get(place))
+        self.asked = self.masks.put(self.at, mask);
+        Ok(self.masks.get(self.asked))
+    }
+
+    /// What [`mask`](Self::mask) gave last, where nothing was accepted since.
+    #[cfg(feature = "neural")]
+    pub(crate) fn asked(&self) -> &Mask {
+        self.masks.get(self.asked)
     }
 
     /// Before any work of the machine's.

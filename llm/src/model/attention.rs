@@ -107,21 +107,34 @@ pub fn attend(
     match head {
         Head::Short(head) => simd::attend(variant, query, head, seen, scores, out),
         Head::Byte(head) => simd::attend(variant, query, head, seen, scores, out),
-        Head::Float { keys, values } => attend_floats(query, keys, values, seen, scores, out),
+        Head::Float(head) => attend_floats(query, head, seen, scores, out),
     }
 }
 
-/// Keys and values of one head, all positions in chunks, and a scale for each position.
+/// Keys and values of one head, those of all sequences in pages, and a scale for each position.
 #[derive(Clone, Copy)]
 pub struct Integers<'a, T> {
-    /// Keys, `[chunk][head_dim * 16]`.
+    /// Keys, `[page][head_dim * 16]`.
     pub keys: &'a [T],
-    /// Their scales, `[chunk][16]`.
+    /// Their scales, `[page][16]`.
     pub key_scales: &'a [f32],
     /// Values, as the keys.
     pub values: &'a [T],
     /// Their scales.
     pub value_scales: &'a [f32],
+    /// The page of each chunk of one sequence.
+    pub pages: &'a [u32],
+}
+
+/// As [`Integers`], in floats.
+#[derive(Clone, Copy)]
+pub struct Floats<'a> {
+    /// Keys, `[page][16][head_dim]`.
+    pub keys: &'a [f32],
+    /// Values, as the keys.
+    pub values: &'a [f32],
+    /// The page of each chunk of one sequence.
+    pub pages: &'a [u32],
 }
 
 /// [`attend`] in integers. `dots(query, keys, out)` is `out[position] = query . key` for a chunk, the query in pairs of
@@ -144,10 +157,11 @@ pub fn attend_integers<T: Stored>(
     let q = &q[..head_dim / 2];
     let unit = q_scale * scores.scale;
     for (chunk, seen) in chunks(seen) {
-        let here = chunk * size..(chunk + 1) * size;
+        let Some(page) = head.pages.get(chunk).map(|&page| page as usize) else { return };
+        let here = page * size..(page + 1) * size;
         let (Some(keys), Some(values)) = (head.keys.get(here.clone()), head.values.get(here)) else { return };
-        let key_scales = scales(head.key_scales, chunk);
-        let value_scales = scales(head.value_scales, chunk);
+        let key_scales = scales(head.key_scales, page);
+        let value_scales = scales(head.value_scales, page);
         let mut sums = [0i32; CHUNK];
         dots(q, keys, &mut sums);
         let mut weights: Weights = core::array::from_fn(|i| sums[i] as f32 * (unit * key_scales[i]));
@@ -168,34 +182,27 @@ pub fn attend_integers<T: Stored>(
     state.finish(out);
 }
 
-/// The scales of a chunk.
+/// The scales of a page.
 #[inline(always)]
-fn scales(scales: &[f32], chunk: usize) -> Weights {
-    scales.as_chunks::<CHUNK>().0.get(chunk).copied().unwrap_or_default()
+fn scales(scales: &[f32], page: usize) -> Weights {
+    scales.as_chunks::<CHUNK>().0.get(page).copied().unwrap_or_default()
 }
 
-fn attend_floats(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    seen: Range<usize>,
-    scores: Scores,
-    out: &mut [f32],
-) {
+fn attend_floats(query: &[f32], head: Floats<'_>, seen: Range<usize>, scores: Scores, out: &mut [f32]) {
     let head_dim = query.len();
     let mut state = Online::new();
     for (chunk, seen) in chunks(seen) {
-        let at = |position: usize| {
-            (chunk * CHUNK + position) * head_dim..(chunk * CHUNK + position + 1) * head_dim
-        };
+        let Some(page) = head.pages.get(chunk).map(|&page| page as usize) else { return };
+        let at =
+            |position: usize| (page * CHUNK + position) * head_dim..(page * CHUNK + position + 1) * head_dim;
         let mut weights: Weights = [0.0; CHUNK];
         for position in seen.clone() {
-            weights[position] = dot_f32(query, &keys[at(position)]) * scores.scale;
+            weights[position] = dot_f32(query, &head.keys[at(position)]) * scores.scale;
         }
         soft_cap(&mut weights, scores.cap);
         state.weigh(&mut weights, &seen, head_dim);
         for position in seen {
-            for (sum, v) in state.values.iter_mut().zip(&values[at(position)]) {
+            for (sum, v) in state.values.iter_mut().zip(&head.values[at(position)]) {
                 *sum += weights[position] * v;
             }
         }

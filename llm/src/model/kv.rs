@@ -5,10 +5,13 @@
 //! such a scale: half the memory, for a loss that `docs/plans/llm.md` states. `Float` stores f32, for comparisons with
 //! reference implementations.
 //!
-//! Layout: `[layer][kv head][chunk of 16 positions]`, so that attention reads consecutive memory; a chunk of integers is
-//! laid out as [`super::stored`] says, one of floats as `[position][head_dim]`.
+//! Memory is given to sequences in *pages* of 16 positions (Kwon et al. 2023, "PagedAttention"): a sequence has a table
+//! that says which page holds each of its chunks, so that several sequences share the cache and none needs consecutive room.
+//!
+//! Layout: `[layer][kv head][page]`; a page of integers is laid out as [`super::stored`] says, one of floats as
+//! `[position][head_dim]`.
 
-use super::attention::Integers;
+use super::attention::{Floats, Integers};
 use super::stored::{CHUNK, Stored, key_index, to_integers, value_index};
 use crate::pool::{Pool, PoolFull, Purpose};
 use core::ops::Range;
@@ -36,20 +39,32 @@ pub enum KvFormat {
     Float,
 }
 
-/// Keys and values of one layer and one head, all positions.
+/// A position of a sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The position, from 0.
+    pub position: usize,
+    /// The pages of the sequence, up to that of this position at least.
+    pub pages: &'a [u32],
+}
+
+impl Place<'_> {
+    /// Where among all positions of a head it lies.
+    fn slot(self) -> usize {
+        let page = self.pages.get(self.position / CHUNK).map_or(0, |&page| page as usize);
+        page * CHUNK + self.position % CHUNK
+    }
+}
+
+/// Keys and values of one layer and one head of a sequence.
 #[derive(Clone, Copy)]
 pub enum Head<'a> {
     /// 14-bit integers.
     Short(Integers<'a, i16>),
     /// 8-bit integers.
     Byte(Integers<'a, i8>),
-    /// Floats, `[position][head_dim]`.
-    Float {
-        /// Keys.
-        keys: &'a [f32],
-        /// Values.
-        values: &'a [f32],
-    },
+    /// Floats.
+    Float(Floats<'a>),
 }
 
 /// Keys and values of all layers as integers.
@@ -85,7 +100,7 @@ pub fn bytes_per_position(shape: Shape, format: KvFormat) -> usize {
 }
 
 impl<'p> KvCache<'p> {
-    /// A cache for `context` positions, in whole chunks.
+    /// A cache for `context` positions, in whole pages.
     pub fn new(
         shape: Shape,
         context: usize,
@@ -105,31 +120,40 @@ impl<'p> KvCache<'p> {
         Ok(Self { memory, context, shape })
     }
 
-    /// Positions that fit.
-    pub fn context(&self) -> usize {
-        self.context
+    /// Pages that it has.
+    pub fn pages(&self) -> usize {
+        self.context.div_ceil(CHUNK)
     }
 
     /// The slot of a head's first position.
     fn first_slot(&self, layer: usize, head: usize) -> usize {
-        (layer * self.shape.kv_heads + head) * self.context.next_multiple_of(CHUNK)
+        (layer * self.shape.kv_heads + head) * self.pages() * CHUNK
     }
 
-    /// Stores keys and values, `[token][head][head_dim]`, of the positions from `first` on, all below
-    /// [`context`](Self::context).
-    pub fn store(&mut self, layer: usize, first: usize, keys: &[f32], values: &[f32]) {
-        let heads = keys.chunks_exact(self.shape.head_dim).zip(values.chunks_exact(self.shape.head_dim));
-        for (item, (key, value)) in heads.enumerate() {
-            let (token, head) = (item / self.shape.kv_heads, item % self.shape.kv_heads);
-            let slot = self.first_slot(layer, head) + first + token;
-            match &mut self.memory {
-                Memory::Short(store) => store.store(slot, key, value),
-                Memory::Byte(store) => store.store(slot, key, value),
-                Memory::Float { keys, values } => {
-                    let here = slot * key.len()..(slot + 1) * key.len();
-                    for (to, from) in [(keys, key), (values, value)] {
-                        if let Some(to) = to.get_mut(here.clone()) {
-                            to.copy_from_slice(from);
+    /// Stores keys and values, `[token][head][head_dim]`, of tokens at `places`, whose pages are all below
+    /// [`pages`](Self::pages).
+    pub fn store<'a>(
+        &mut self,
+        layer: usize,
+        places: impl Iterator<Item = Place<'a>>,
+        keys: &[f32],
+        values: &[f32],
+    ) {
+        let (heads, head_dim) = (self.shape.kv_heads, self.shape.head_dim);
+        let tokens = keys.chunks_exact(heads * head_dim).zip(values.chunks_exact(heads * head_dim));
+        for (place, (keys, values)) in places.zip(tokens) {
+            let pairs = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+            for (head, (key, value)) in pairs.enumerate() {
+                let slot = self.first_slot(layer, head) + place.slot();
+                match &mut self.memory {
+                    Memory::Short(store) => store.store(slot, key, value),
+                    Memory::Byte(store) => store.store(slot, key, value),
+                    Memory::Float { keys, values } => {
+                        let here = slot * head_dim..(slot + 1) * head_dim;
+                        for (to, from) in [(keys, key), (values, value)] {
+                            if let Some(to) = to.get_mut(here.clone()) {
+                                to.copy_from_slice(from);
+                            }
                         }
                     }
                 }
@@ -137,10 +161,10 @@ impl<'p> KvCache<'p> {
         }
     }
 
-    /// Writes what it holds for some positions to `out`, of [`bytes_per_position`] each.
-    pub fn copy_out(&self, positions: Range<usize>, out: &mut [u8]) {
+    /// Writes what it holds for some positions of the sequence with these pages to `out`, of [`bytes_per_position`] each.
+    pub fn copy_out(&self, pages: &[u32], positions: Range<usize>, out: &mut [u8]) {
         let mut out = Output(out);
-        for slot in self.slots(positions) {
+        for slot in self.slots(pages, positions) {
             match &self.memory {
                 Memory::Short(store) => store.copy_out(slot, self.shape.head_dim, &mut out),
                 Memory::Byte(store) => store.copy_out(slot, self.shape.head_dim, &mut out),
@@ -155,9 +179,9 @@ impl<'p> KvCache<'p> {
     }
 
     /// Takes back what [`copy_out`](Self::copy_out) wrote for these positions.
-    pub fn copy_in(&mut self, positions: Range<usize>, bytes: &[u8]) {
+    pub fn copy_in(&mut self, pages: &[u32], positions: Range<usize>, bytes: &[u8]) {
         let mut bytes = Input(bytes);
-        for slot in self.slots(positions) {
+        for slot in self.slots(pages, positions) {
             match &mut self.memory {
                 Memory::Short(store) => store.copy_in(slot, self.shape.head_dim, &mut bytes),
                 Memory::Byte(store) => store.copy_in(slot, self.shape.head_dim, &mut bytes),
@@ -172,22 +196,24 @@ impl<'p> KvCache<'p> {
     }
 
     /// Where these positions lie, layer by layer and head by head.
-    fn slots(&self, positions: Range<usize>) -> impl Iterator<Item = usize> + use<> {
-        let each = self.context.next_multiple_of(CHUNK);
+    fn slots<'a>(&self, pages: &'a [u32], positions: Range<usize>) -> impl Iterator<Item = usize> + use<'a> {
+        let each = self.pages() * CHUNK;
         let heads = self.shape.layers * self.shape.kv_heads;
-        (0..heads).flat_map(move |head| positions.clone().map(move |position| head * each + position))
+        (0..heads).flat_map(move |head| {
+            positions.clone().map(move |position| head * each + Place { position, pages }.slot())
+        })
     }
 
-    /// Keys and values of one head.
-    pub fn head(&self, layer: usize, head: usize) -> Head<'_> {
+    /// Keys and values of one head of the sequence with these pages.
+    pub fn head<'a>(&'a self, layer: usize, head: usize, pages: &'a [u32]) -> Head<'a> {
         let first = self.first_slot(layer, head);
-        let slots = first..first + self.context.next_multiple_of(CHUNK);
+        let (slots, head_dim) = (first..first + self.pages() * CHUNK, self.shape.head_dim);
         match &self.memory {
-            Memory::Short(store) => Head::Short(store.head(slots, self.shape.head_dim)),
-            Memory::Byte(store) => Head::Byte(store.head(slots, self.shape.head_dim)),
+            Memory::Short(store) => Head::Short(store.head(slots, head_dim, pages)),
+            Memory::Byte(store) => Head::Byte(store.head(slots, head_dim, pages)),
             Memory::Float { keys, values } => {
-                let here = slots.start * self.shape.head_dim..slots.end * self.shape.head_dim;
-                Head::Float { keys: &keys[here.clone()], values: &values[here] }
+                let here = slots.start * head_dim..slots.end * head_dim;
+                Head::Float(Floats { keys: &keys[here.clone()], values: &values[here], pages })
             }
         }
     }
@@ -239,13 +265,14 @@ impl<'p, T: Stored> Store<'p, T> {
         self.value_scales[slot] = bytes.take();
     }
 
-    fn head(&self, slots: Range<usize>, head_dim: usize) -> Integers<'_, T> {
+    fn head<'a>(&'a self, slots: Range<usize>, head_dim: usize, pages: &'a [u32]) -> Integers<'a, T> {
         let numbers = slots.start * head_dim..slots.end * head_dim;
         Integers {
             keys: &self.keys[numbers.clone()],
             key_scales: &self.key_scales[slots.clone()],
             values: &self.values[numbers],
             value_scales: &self.value_scales[slots],
+            pages,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The transformer of the llama family (Touvron et al. 2023) and its relatives ([`architecture`]): tokens in, logits out.
 //!
 //! [`Llama::forward`] reads top to bottom like the paper's figure. Tokens are processed in batches of
-//! [`BATCH`], so that a weight row is read once for all of them; a batch of one is a decoding step. The results
-//! for a token do not depend on how tokens were batched, nor on the number of CPUs or their instructions.
+//! [`BATCH`], so that a weight row is read once for all of them. A batch may mix sequences: each row of it says where
+//! it stands, and the decoding step of a sequence is one row. The results for a token do not depend on what it was
+//! batched with, nor on the number of CPUs or their instructions.
 
 pub mod architecture;
 pub mod attention;
@@ -25,14 +26,31 @@ use crate::quant::activation::ActivationBuffers;
 use attention::Scores;
 use config::Config;
 use error::LoadError;
-use kv::{KvCache, KvFormat};
+use kv::{KvCache, KvFormat, Place};
 use math::{rms_norm, rms_scale, soft_cap};
 use matrix::{Compute, Input, Placing};
-use products::{add, by_token, padded};
+use products::{add, by_token, of_token, padded};
 use weights::{Layer, Weights};
 
 /// Most tokens that are processed at once.
 pub const BATCH: usize = 64;
+
+/// Most tokens whose logits are computed at once: a vocabulary of floats each.
+pub const LOGIT_ROWS: usize = 8;
+
+/// A token of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// The token, one of the vocabulary.
+    pub token: u32,
+    /// Where in its sequence it stands. The positions before it are in the cache, or in rows before it.
+    pub place: Place<'a>,
+}
+
+impl Row<'_> {
+    /// Fills arrays of rows.
+    pub const NONE: Self = Row { token: 0, place: Place { position: 0, pages: &[] } };
+}
 
 /// Buffers of the forward pass, for [`BATCH`] tokens. Products come out as [`products`] says.
 struct Buffers<'p> {
@@ -58,7 +76,8 @@ struct Buffers<'p> {
     /// Rotation frequencies, and cosines and sines, `[token][pair]`.
     frequencies: &'p mut [f64],
     rotations: &'p mut [[f32; 2]],
-    /// Logits of one position, in whole panels.
+    /// Products of the head with [`LOGIT_ROWS`] tokens, and the logits of one of them.
+    head_products: &'p mut [f32],
     logits: &'p mut [f32],
 }
 
@@ -90,7 +109,10 @@ impl<'p> Buffers<'p> {
             integers: ActivationBuffers::new(pool, batch, width.max(ffn).max(query_width))?,
             frequencies: pool.take(Activations, config.rope.dims / 2)?,
             rotations: pool.take(Activations, config.rope.dims / 2 * batch)?,
-            logits: pool.take(Activations, padded(config.vocabulary))?,
+            // Written before it is read.
+            head_products: pool
+                .take_unzeroed(Activations, padded(config.vocabulary).saturating_mul(LOGIT_ROWS))?,
+            logits: pool.take(Activations, config.vocabulary)?,
         })
     }
 }
@@ -104,7 +126,8 @@ pub fn buffer_bytes(config: &Config) -> usize {
     let longest = width.max(ffn).max(query_width);
     // Cosine and sine of each rotated pair.
     let each = size_of::<f32>() * (floats + heads + config.rope.dims) + ActivationBuffers::bytes(longest);
-    let once = size_of::<f32>() * padded(config.vocabulary) + size_of::<f64>() * config.rope.dims;
+    let logits = padded(config.vocabulary).saturating_mul((LOGIT_ROWS + 1) * size_of::<f32>());
+    let once = logits.saturating_add(size_of::<f64>() * config.rope.dims);
     BATCH.saturating_mul(each).saturating_add(once).saturating_add(24 * ALIGNMENT)
 }
 
@@ -137,35 +160,33 @@ impl<'p> Llama<'p> {
         Ok(())
     }
 
-    /// Positions that the cache holds.
-    pub fn context(&self) -> usize {
-        self.cache.context()
-    }
-
     /// The tensors.
     pub fn weights(&self) -> &Weights<'p> {
         &self.weights
     }
 
     /// The cache of keys and values.
-    pub fn cache(&mut self) -> &mut KvCache<'p> {
+    pub fn cache(&self) -> &KvCache<'p> {
+        &self.cache
+    }
+
+    /// The same, to be changed.
+    pub fn cache_mut(&mut self) -> &mut KvCache<'p> {
         &mut self.cache
     }
 
-    /// Runs up to [`BATCH`] tokens that stand behind the `past` positions in the cache. `past + tokens.len()` must not
-    /// exceed the context, tokens must lie in the vocabulary.
+    /// Runs up to [`BATCH`] tokens, of one sequence or several; those of a sequence in their order.
     ///
-    /// `go_on` is asked before each layer. Where it says no, the tokens are given up and the answer is `false`: the
-    /// cache then holds the `past` positions as before, and there are no logits.
+    /// `go_on` is asked before each layer. Where it says no, the rows are given up and the answer is `false`: the
+    /// cache then holds the positions before them as it did, and there are no logits.
     pub fn forward(
         &mut self,
         compute: Compute<'_>,
-        tokens: &[u32],
-        past: usize,
+        rows: &[Row<'_>],
         go_on: &mut dyn FnMut() -> bool,
     ) -> bool {
         let Self { config, weights, cache, buffers: b } = self;
-        let n = tokens.len();
+        let n = rows.len();
         let (width, ffn, epsilon) = (config.width, config.ffn, config.epsilon);
         let stream = &mut b.stream[..n * width];
         let normed = &mut b.normed[..n * width];
@@ -179,16 +200,16 @@ impl<'p> Llama<'p> {
         let hidden = &mut b.hidden[..n * padded(ffn)];
         let hidden_by_token = &mut b.hidden_by_token[..n * ffn];
 
-        for (token, x) in tokens.iter().zip(stream.chunks_exact_mut(width)) {
-            weights.embedding.row(*token as usize, x);
+        for (row, x) in rows.iter().zip(stream.chunks_exact_mut(width)) {
+            weights.embedding.row(row.token as usize, x);
         }
         if config.architecture.scaled_embedding {
             let scale = libm::sqrtf(width as f32);
             stream.iter_mut().for_each(|x| *x *= scale);
         }
         let rotations = &mut b.rotations[..n * b.frequencies.len()];
-        for (token, angles) in rotations.chunks_exact_mut(b.frequencies.len()).enumerate() {
-            config.rope.rotation(past + token, b.frequencies, angles);
+        for (row, angles) in rows.iter().zip(rotations.chunks_exact_mut(b.frequencies.len())) {
+            config.rope.rotation(row.place.position, b.frequencies, angles);
         }
         for (index, layer) in weights.layers.iter().enumerate() {
             if !go_on() {
@@ -207,9 +228,9 @@ impl<'p> Llama<'p> {
             }
             let rotations = if config.rotates(index) { &*rotations } else { &[] };
             finish_heads(config, layer.query_key_norms, rotations, queries, keys);
-            scale_queries(config, past, queries);
-            cache.store(index, past, keys, values);
-            attend_all(config, &compute, queries, past, index, cache, attended);
+            scale_queries(config, rows, queries);
+            cache.store(index, rows.iter().map(|row| row.place), keys, values);
+            attend_all(config, &compute, queries, rows, index, cache, attended);
             let input = Input::new(&compute, attended, &[output], &mut b.integers);
             compute.multiply(&[output], input, n, projected);
             let norm = layer.attention_post_norm;
@@ -226,7 +247,7 @@ impl<'p> Llama<'p> {
         true
     }
 
-    /// The last hidden state of token `index` of those given to [`forward`](Self::forward), normed as it is before the logits.
+    /// The last hidden state of row `index` of those given to [`forward`](Self::forward), normed as it is before the logits.
     pub fn state(&mut self, index: usize) -> &[f32] {
         let Self { config, weights, buffers: b, .. } = self;
         let normed = &mut b.normed[..config.width];
@@ -235,18 +256,45 @@ impl<'p> Llama<'p> {
         normed
     }
 
-    /// The logits of the last token given to [`forward`](Self::forward), which were `tokens` many.
-    pub fn logits(&mut self, compute: Compute<'_>, tokens: usize) -> &mut [f32] {
+    /// The logits of up to [`LOGIT_ROWS`] of the rows given to [`forward`](Self::forward): the head is read once for them.
+    pub fn logits(&mut self, compute: Compute<'_>, rows: &[usize]) -> Logits<'_> {
         let Self { config, weights, buffers: b, .. } = self;
-        let last = tokens.saturating_sub(1) * config.width;
-        let normed = &mut b.normed[..config.width];
-        rms_norm(&b.stream[last..last + config.width], weights.output_norm, config.epsilon, normed);
+        let (n, width) = (rows.len(), config.width);
+        let normed = &mut b.normed[..n * width];
+        for (row, normed) in rows.iter().zip(normed.chunks_exact_mut(width)) {
+            let stream = &b.stream[row * width..(row + 1) * width];
+            rms_norm(stream, weights.output_norm, config.epsilon, normed);
+        }
+        let products = &mut b.head_products[..n * padded(config.vocabulary)];
         let input = Input::new(&compute, normed, &[&weights.head], &mut b.integers);
-        compute.multiply(&[&weights.head], input, 1, b.logits);
-        let logits = &mut b.logits[..config.vocabulary];
-        add_bias(logits, weights.head_bias);
-        soft_cap(logits, config.logit_cap);
-        logits
+        compute.multiply(&[&weights.head], input, n, products);
+        Logits { products, rows: n, bias: weights.head_bias, cap: config.logit_cap, of_one: b.logits }
+    }
+}
+
+/// The logits of some rows.
+pub struct Logits<'a> {
+    products: &'a [f32],
+    rows: usize,
+    bias: &'a [f32],
+    cap: f32,
+    /// Room for one of them.
+    of_one: &'a mut [f32],
+}
+
+impl<'a> Logits<'a> {
+    /// Those of row `index` of the rows asked for; the caller may change them.
+    pub fn of(&mut self, index: usize) -> &mut [f32] {
+        of_token(self.products, self.rows, index, 0, self.of_one);
+        add_bias(self.of_one, self.bias);
+        soft_cap(self.of_one, self.cap);
+        self.of_one
+    }
+
+    /// Those of the first row.
+    pub fn first(mut self) -> &'a [f32] {
+        self.of(0);
+        self.of_one
     }
 }
 
@@ -313,10 +361,10 @@ fn finish_heads(
 }
 
 /// Queries grow with their position, in models that want that.
-fn scale_queries(config: &Config, past: usize, queries: &mut [f32]) {
+fn scale_queries(config: &Config, rows: &[Row<'_>], queries: &mut [f32]) {
     if config.temperature.scale != 0.0 {
-        for (position, queries) in (past..).zip(queries.chunks_exact_mut(config.query_width())) {
-            let scale = config.query_scale(position);
+        for (row, queries) in rows.iter().zip(queries.chunks_exact_mut(config.query_width())) {
+            let scale = config.query_scale(row.place.position);
             queries.iter_mut().for_each(|query| *query *= scale);
         }
     }
@@ -327,7 +375,7 @@ fn attend_all(
     config: &Config,
     compute: &Compute<'_>,
     queries: &[f32],
-    past: usize,
+    rows: &[Row<'_>],
     layer: usize,
     cache: &KvCache<'_>,
     attended: &mut [f32],
@@ -337,12 +385,12 @@ fn attend_all(
     let scores = Scores { scale: config.score_scale, cap: config.score_cap };
     for_items(compute.parallel, attended, head_dim, &|first, out| {
         for (item, out) in (first..).zip(out.chunks_exact_mut(head_dim)) {
-            let (token, head) = (item / heads, item % heads);
-            let past_head = cache.head(layer, head / group);
+            let (row, head) = (item / heads, item % heads);
+            let Some(Row { place: Place { position, pages }, .. }) = rows.get(row).copied() else { return };
+            let past = cache.head(layer, head / group, pages);
             let query = &queries[item * head_dim..(item + 1) * head_dim];
-            let position = past + token;
             let seen = config.first_seen(layer, position)..position + 1;
-            attention::attend(compute.variant, query, past_head, seen, scores, out);
+            attention::attend(compute.variant, query, past, seen, scores, out);
         }
     });
 }

@@ -11,6 +11,7 @@ use llm::grammar::{Constraint, Grammar, TokenTrie};
 use llm::pool::Pool;
 use llm::random::SplitMix64;
 use llm::tokenizer::Tokenizer;
+use std::sync::Arc;
 use std::time::Instant;
 
 const TEXTS: u64 = 16;
@@ -49,7 +50,7 @@ pub fn bench() -> Result<()> {
     let mut memory = vec![0; 64 << 20];
     let tokenizer = Tokenizer::from_gguf(&gguf, &mut Pool::new(&mut memory)).context("no tokenizer")?;
     let begun = Instant::now();
-    let trie = TokenTrie::new(&tokenizer)?;
+    let trie = Arc::new(TokenTrie::new(&tokenizer)?);
     println!("machine     {}", host());
     println!(
         "vocabulary  {} tokens, as a tree in {:.1} ms, {} KiB",
@@ -82,11 +83,11 @@ pub fn bench() -> Result<()> {
     Ok(())
 }
 
-fn row(name: &str, text: &str, trie: &TokenTrie, tokenizer: &Tokenizer<'_>) -> Result<()> {
+fn row(name: &str, text: &str, trie: &Arc<TokenTrie>, tokenizer: &Tokenizer<'_>) -> Result<()> {
     let begun = Instant::now();
-    let grammar = Grammar::parse(text)?;
+    let grammar = Arc::new(Grammar::parse(text)?);
     let compile = micros(begun);
-    let mut constraint = Constraint::with_limit(&grammar, trie, MASK_BYTES)?;
+    let mut constraint = Constraint::with_limit(grammar.clone(), trie.clone(), MASK_BYTES)?;
     let cold = pass(&mut constraint, trie, tokenizer)?;
     let first = constraint.masks();
     let warm = pass(&mut constraint, trie, tokenizer)?;
@@ -114,7 +115,7 @@ fn row(name: &str, text: &str, trie: &TokenTrie, tokenizer: &Tokenizer<'_>) -> R
 }
 
 /// Draws all texts, the same in every pass.
-fn pass(constraint: &mut Constraint<'_>, trie: &TokenTrie, tokenizer: &Tokenizer<'_>) -> Result<Pass> {
+fn pass(constraint: &mut Constraint, trie: &TokenTrie, tokenizer: &Tokenizer<'_>) -> Result<Pass> {
     let mut pass = Pass::default();
     let mut logits = vec![0.0f32; trie.vocabulary()];
     for text in 0..TEXTS {

@@ -9,6 +9,7 @@ use crate::services::clock::KernelClock;
 use crate::services::parallel::{CALLER_CPU, WORKERS};
 use crate::tasks::{self, SpawnError};
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -48,7 +49,7 @@ struct Model {
     engine: Engine<'static>,
     template: Template,
     /// The vocabulary for grammars, from the first query with one on.
-    trie: Option<TokenTrie>,
+    trie: Option<Arc<TokenTrie>>,
     /// As the file names it.
     licence: &'static str,
     _pool: Region,
@@ -309,19 +310,23 @@ fn answer(model: &mut Model, request: &SlmRequest) -> Result<SlmSummary, SlmErro
     };
     let failed = |error: &dyn core::fmt::Display| SlmError::Failed(error.to_string());
     if grammar.is_some() && model.trie.is_none() {
-        model.trie = Some(TokenTrie::new(model.engine.tokenizer()).map_err(|error| failed(&error))?);
+        model.trie =
+            Some(Arc::new(TokenTrie::new(model.engine.tokenizer()).map_err(|error| failed(&error))?));
     }
-    let mut constraint = match (&grammar, &model.trie) {
-        (Some(grammar), Some(trie)) => Some(Constraint::new(grammar, trie).map_err(|error| failed(&error))?),
+    let held = grammar.is_some();
+    let mut constraint = match (grammar, &model.trie) {
+        (Some(grammar), Some(trie)) => {
+            Some(Constraint::new(Arc::new(grammar), trie.clone()).map_err(|error| failed(&error))?)
+        }
         _ => None,
     };
     let commands = shell::commands::command_help();
     let plan = answer::plan(&request.question, &commands);
     let tokenizer = model.engine.tokenizer();
     let prompt = plan.prompt_tokens(tokenizer, &model.template);
-    let mut record = if grammar.is_some() { Vec::new() } else { plan.forced_tokens(tokenizer) };
+    let mut record = if held { Vec::new() } else { plan.forced_tokens(tokenizer) };
     record.truncate(request.max_tokens);
-    let complete = plan.is_complete() && grammar.is_none();
+    let complete = plan.is_complete() && !held;
     // Where the record says all that is known, the model could only invent.
     let room = request.max_tokens - record.len();
     let own = if complete { 0 } else { room };
