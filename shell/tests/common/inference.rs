@@ -5,7 +5,6 @@ use llm::graph::Picture;
 use llm::service::*;
 use shell::slm::SlmError;
 use shell::*;
-use std::cell::RefCell;
 use std::time::Duration;
 
 /// What a turn of the model takes.
