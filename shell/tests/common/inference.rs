@@ -96,7 +96,7 @@ impl State {
                 continue;
             };
             if self.broken {
-                self.desk.fail(id, "the model is broken".into(), Counts::default(), now);
+                self.desk.fail(id, Failure::Engine("the model is broken".into()), Counts::default(), now);
                 continue;
             }
             let made = self.desk.requests().find(|r| r.id == id).map_or(0, |r| r.tokens as usize);

@@ -13,7 +13,7 @@ use crate::commands::{Command, CommandError, Context, JSON, Next, PLAIN};
 use crate::json::{self, Object};
 use crate::slm::SlmOrigin;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use llm::service::{Chunk, End, MAX_CHUNK, Operation, Outcome, Recent, RequestId};
 
@@ -134,7 +134,7 @@ fn answer(
     shown.end(console);
     let outcome = outcome?;
     if let (false, Some(error)) = (json, &outcome.error) {
-        return Err(CommandError::Failed(error.clone()));
+        return Err(CommandError::Failed(error.to_string()));
     }
     let text = match json {
         true => as_json(id, &shown, &outcome, arrivals.as_ref()),
@@ -191,7 +191,8 @@ fn as_json(id: RequestId, answer: &Answer, outcome: &Outcome, arrivals: Option<&
 /// The keys of an outcome.
 pub(super) fn outcome_as_json(o: &mut Object<'_>, outcome: &Outcome) {
     let counts = &outcome.counts;
-    o.text("end", outcome.end.name()).text_or_null("error", outcome.error.as_deref());
+    let error = outcome.error.as_ref().map(ToString::to_string);
+    o.text("end", outcome.end.name()).text_or_null("error", error.as_deref());
     o.number("prompt_tokens", counts.prompt_tokens).number("record_tokens", counts.record_tokens);
     o.number("reused_tokens", counts.reused_tokens).number("tokens", counts.tokens);
     o.decimal("tokens_per_second", speed(outcome)).number("queued_ns", outcome.queued_ns);

@@ -100,7 +100,7 @@ impl Runtime for Model<'_> {
             }
             Fetched::Nothing(_) => Ok(false),
             Fetched::End(outcome) => {
-                let error = outcome.error.clone();
+                let error = outcome.error.as_ref().map(ToString::to_string);
                 self.outcome.replace(Some(outcome));
                 error.map_or(Ok(true), Err)
             }

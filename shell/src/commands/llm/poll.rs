@@ -11,7 +11,7 @@ use crate::commands::{Command, CommandError, Context, JSON, Next, PLAIN};
 use crate::json;
 use crate::slm::SlmOrigin;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 use llm::service::{CHUNK_BYTES, Fetched, Outcome};
@@ -68,7 +68,7 @@ fn poll(context: &mut Context<'_>) -> Result<Next, CommandError> {
         return context.print(&text);
     }
     let text = match &outcome {
-        Some(Outcome { error: Some(error), .. }) => return Err(CommandError::Failed(error.clone())),
+        Some(Outcome { error: Some(error), .. }) => return Err(CommandError::Failed(error.to_string())),
         Some(outcome) => over(id, outcome),
         None => format!("[request {id} | {state} | {chunks} new chunks]\n"),
     };

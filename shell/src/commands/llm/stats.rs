@@ -71,7 +71,8 @@ fn as_text(status: &InferenceStatus) -> String {
     for (name, count) in counters(status) {
         counted.row([name.into(), count.to_string()]);
     }
-    counted.row(["deterministic_jitter_p99".into(), time_or_dash(jitter(status))]);
+    let jitter = jitter(status).map_or_else(|| String::from("-"), |ns| ns.to_string());
+    counted.row(["deterministic_jitter_p99_ns".into(), jitter]);
     let mut timed = Table::new(&[
         ("TIME", Align::Left),
         ("REQUESTS", Align::Right),
