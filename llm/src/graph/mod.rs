@@ -27,7 +27,7 @@
 //!         };
 //!         chunk.bytes_mut().make_ascii_uppercase();
 //!         // A step may put out one chunk: this is the first.
-//!         output.put(chunk).map_err(|_| "there is a chunk already")?;
+//!         output.put(chunk).map_err(|error| error.to_string())?;
 //!         Ok(Step::Progress)
 //!     }
 //! }
@@ -71,6 +71,6 @@ pub use channel::{ChannelState, Edge, MAX_CAPACITY, WhenFull};
 pub use chunk::{CHUNK_BYTES, CHUNK_TOKENS, Chunk};
 pub use execution::{Graph, GraphEnd, GraphError, Round};
 pub use model::{Runtime, STANDARD};
-pub use operator::{Input, Operator, Output, Step};
+pub use operator::{Input, Operator, Output, SecondChunk, Step};
 pub use picture::{OperatorState, Picture};
 pub use sink::Sink;

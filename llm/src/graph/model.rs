@@ -7,7 +7,7 @@ use super::operator::{Input, Operator, Output, Step};
 use crate::service::{MAX_PROMPT, RequestId};
 use alloc::collections::TryReserveError;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// Names of the standard graph's operators.
@@ -86,22 +86,21 @@ impl Operator for Tokenise<'_> {
             Some(tokens) => tokens,
             None => self.tokens.insert(self.runtime.encode(self.prompt)?),
         };
-        Ok(if put_tokens(tokens, &mut self.sequence, output) { Step::Progress } else { Step::Done })
+        Ok(if put_tokens(tokens, &mut self.sequence, output)? { Step::Progress } else { Step::Done })
     }
 }
 
 /// Puts out the first of `tokens`; whether there were any.
-fn put_tokens(tokens: &mut Vec<u32>, sequence: &mut u32, output: &mut Output) -> bool {
+fn put_tokens(tokens: &mut Vec<u32>, sequence: &mut u32, output: &mut Output) -> Result<bool, String> {
     if tokens.is_empty() {
-        return false;
+        return Ok(false);
     }
     let mut chunk = Chunk::new(*sequence);
     let count = chunk.add_tokens(tokens);
-    if output.put(chunk).is_ok() {
-        tokens.drain(..count);
-        *sequence += 1;
-    }
-    true
+    output.put(chunk).map_err(|error| error.to_string())?;
+    tokens.drain(..count);
+    *sequence = sequence.wrapping_add(1);
+    Ok(true)
 }
 
 /// Collects the prompt, hands it to the model, and passes on what the model makes.
@@ -138,7 +137,7 @@ impl Operator for Infer<'_> {
         if self.tokens.is_empty() && !self.over {
             self.over = self.runtime.next(request, &mut self.tokens)?;
         }
-        let put = put_tokens(&mut self.tokens, &mut self.sequence, output);
+        let put = put_tokens(&mut self.tokens, &mut self.sequence, output)?;
         Ok(match (put, self.over) {
             (true, _) => Step::Progress,
             (false, true) => Step::Done,
@@ -184,10 +183,9 @@ impl Operator for Detokenise<'_> {
             }
         }
         let taken = chunk.add_bytes(self.text.get(..whole).unwrap_or_default());
-        if output.put(chunk).is_ok() {
-            self.text.drain(..taken);
-            self.sequence += 1;
-        }
+        output.put(chunk).map_err(|error| error.to_string())?;
+        self.text.drain(..taken);
+        self.sequence = self.sequence.wrapping_add(1);
         Ok(Step::Progress)
     }
 }

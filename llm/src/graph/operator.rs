@@ -3,6 +3,7 @@
 use super::channel::Channel;
 use super::chunk::Chunk;
 use alloc::string::String;
+use thiserror::Error;
 
 /// One operator of a graph: takes chunks, makes chunks, a little at a time.
 pub trait Operator {
@@ -68,6 +69,11 @@ impl<'a> Input<'a> {
     }
 }
 
+/// There is room for one chunk in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("it puts out a second chunk in one step; it has to keep that for the next step")]
+pub struct SecondChunk;
+
 /// Room for the one chunk that a step may put out.
 #[derive(Default)]
 pub struct Output {
@@ -78,10 +84,10 @@ impl Output {
     /// Puts a chunk out.
     ///
     /// # Errors
-    /// A second one in the same step is given back.
-    pub fn put(&mut self, chunk: Chunk) -> Result<(), Chunk> {
+    /// It is the second one of this step, and was not taken.
+    pub fn put(&mut self, chunk: Chunk) -> Result<(), SecondChunk> {
         match self.chunk {
-            Some(_) => Err(chunk),
+            Some(_) => Err(SecondChunk),
             None => {
                 self.chunk = Some(chunk);
                 Ok(())

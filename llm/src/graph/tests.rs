@@ -65,7 +65,7 @@ impl Operator for First {
         let Some(chunk) = input.take() else {
             return Ok(if input.ended() { Step::Done } else { Step::Idle });
         };
-        output.put(chunk).map_err(|_| "full".to_string())?;
+        output.put(chunk).map_err(|error| error.to_string())?;
         self.0 -= 1;
         Ok(if self.0 == 0 { Step::Done } else { Step::Progress })
     }
@@ -190,8 +190,9 @@ fn bytes_that_are_no_character_arrive_too() {
 }
 
 #[test]
-fn a_second_chunk_of_a_step_is_given_back() {
+fn a_second_chunk_of_a_step_is_not_taken() {
     let mut output = Output::default();
     assert_eq!(output.put(Chunk::new(0)), Ok(()));
-    assert_eq!(output.put(Chunk::new(1)), Err(Chunk::new(1)));
+    assert_eq!(output.put(Chunk::new(1)), Err(SecondChunk));
+    assert_eq!(output.into_chunk(), Some(Chunk::new(0)));
 }

@@ -120,7 +120,7 @@ fn answer(
     let mut shown = Answer::new(if json { Style::Kept } else { Style::Plain });
     let (system, console) = (context.system, &mut *context.console);
     let start = system.uptime();
-    let outcome = follow(system, console, id, &mut |chunk, bytes, console| {
+    let outcome = follow(system, console, id, |chunk, bytes, console| {
         let origin = if chunk.record { SlmOrigin::Record } else { SlmOrigin::Model };
         shown.piece(bytes, origin, console);
         if let Some(arrivals) = &mut arrivals {

@@ -129,7 +129,7 @@ pub(super) fn follow(
     system: &dyn System,
     console: &mut dyn Console,
     id: RequestId,
-    take: &mut dyn FnMut(Chunk, &[u8], &mut dyn Console),
+    mut take: impl FnMut(Chunk, &[u8], &mut dyn Console),
 ) -> Result<Outcome, CommandError> {
     let mut bytes = Vec::with_capacity(CHUNK_BYTES);
     let mut cancelled = false;
