@@ -61,6 +61,7 @@ pub mod clock;
 pub mod error;
 pub mod gguf;
 pub mod grammar;
+pub mod graph;
 pub mod knowledge;
 pub mod parallel;
 pub mod pool;

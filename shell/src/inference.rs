@@ -7,6 +7,7 @@ use crate::slm::SlmError;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+use llm::graph::Picture;
 use llm::service::{
     AuditEntry, Budget, ClientStats, Fetched, Job, Limits, PaceState, RequestId, RequestInfo, Spread, Stats,
     SubmitError, UnknownRequest,
@@ -51,6 +52,12 @@ pub trait Inference {
     }
     /// Counts chunks that a graph dropped at a full channel.
     fn count_graph_drops(&self, chunks: u64);
+    /// Keeps the picture of the graph that ran last, in place of the one before.
+    fn keep_graph(&self, picture: Picture);
+    /// The graph that ran last.
+    fn last_graph(&self) -> Option<Picture>;
+    /// Lets the shell's thread sleep: a graph has nothing to do for a moment.
+    fn sleep(&self, time: Duration);
 
     /// The audited operations that are still known, oldest first.
     fn audit(&self) -> Vec<AuditEntry>;

@@ -214,7 +214,7 @@ impl SubmitError {
 
 /// There is no such request, or it is another client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("there is no request {0} of yours; `llmstats` lists those that are under way")]
+#[error("there is no request {0} of yours; `llmctl status` lists those that are known")]
 pub struct UnknownRequest(pub RequestId);
 
 /// Why an answer ended.

@@ -6,10 +6,12 @@ mod autoctl;
 mod completion;
 #[cfg(feature = "ai-ops")]
 mod crashctl;
+mod ctlkey;
 mod free;
 mod grammar;
 mod help;
 mod how_to;
+mod llm;
 mod log;
 mod lscpu;
 mod lspci;
@@ -46,6 +48,23 @@ pub static COMMANDS: &[Command] = &[
     slm::STATUS,
     slm::LOAD,
     slm::UNLOAD,
+    llm::INFER,
+    llm::STREAM,
+    llm::POLL,
+    llm::CANCEL,
+    llm::STATS,
+    llm::LOAD,
+    llm::BUDGET,
+    llm::PACE,
+    llm::STATUS,
+    llm::AUDIT,
+    llm::AUDIT_JSON,
+    llm::GRAPH,
+    llm::SHOW,
+    ctlkey::SHOW,
+    ctlkey::ADMIN,
+    ctlkey::SUBMIT,
+    ctlkey::EMBED,
     ps::PS,
     free::FREE,
     uptime::UPTIME,

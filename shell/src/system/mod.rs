@@ -24,14 +24,16 @@ pub use self_test::*;
 pub use stress::*;
 pub use task::*;
 
+use crate::inference::{ControlKeys, Inference};
 use crate::scheduler::Scheduling;
 use crate::slm::{SlmError, SlmEvent, SlmRequest, SlmStatus, SlmSummary};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// The machine under the shell; its scheduler is behind [`Scheduling`].
-pub trait System: Scheduling {
+/// The machine under the shell; its scheduler is behind [`Scheduling`], the inference service and the control plane's keys behind
+/// [`Inference`] and [`ControlKeys`].
+pub trait System: Scheduling + Inference + ControlKeys {
     /// What is running.
     fn version(&self) -> Version;
     /// Time since reset.

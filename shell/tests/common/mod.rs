@@ -3,6 +3,7 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub mod inference;
 pub mod scheduler;
 
 use shell::slm::*;
@@ -20,6 +21,7 @@ pub struct Machine {
     pub pieces: Vec<(&'static [u8], SlmOrigin)>,
     pub has_model: bool,
     pub scheduler: RefCell<scheduler::State>,
+    pub inference: RefCell<inference::State>,
     #[cfg(feature = "ai-ops")]
     pub threshold: RefCell<f32>,
     #[cfg(feature = "ai-ops")]
@@ -41,6 +43,7 @@ impl Machine {
             ],
             has_model: true,
             scheduler: RefCell::new(scheduler::State::default()),
+            inference: RefCell::new(inference::State::default()),
             #[cfg(feature = "ai-ops")]
             threshold: RefCell::new(0.5),
             #[cfg(feature = "ai-ops")]
@@ -93,7 +96,7 @@ impl System for Machine {
         }
     }
     fn uptime(&self) -> Duration {
-        Duration::from_secs(100)
+        self.inference.borrow().now
     }
     fn cpus(&self) -> Vec<Cpu> {
         vec![cpu(0, true), cpu(1, true), cpu(2, false)]

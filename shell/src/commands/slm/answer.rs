@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 /// How an answer is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(in crate::commands) enum Style {
     /// The text alone.
     Plain,
     /// The text with marks for its origins.
@@ -19,7 +19,7 @@ pub(super) enum Style {
 
 /// Takes the pieces of an answer. A model may say anything: control characters (escape sequences to the
 /// terminal among them) are not passed on, and bytes that are no UTF-8 are shown as U+FFFD.
-pub(super) struct Answer {
+pub(in crate::commands) struct Answer {
     style: Style,
     text: Utf8Stream,
     origin: Option<SlmOrigin>,
@@ -37,12 +37,12 @@ pub(super) fn origin_name(origin: SlmOrigin) -> &'static str {
 }
 
 impl Answer {
-    pub(super) fn new(style: Style) -> Self {
+    pub(in crate::commands) fn new(style: Style) -> Self {
         Self { style, text: Utf8Stream::default(), origin: None, segments: Vec::new(), at_line_start: true }
     }
 
     /// Shows the next bytes.
-    pub(super) fn piece(&mut self, bytes: &[u8], origin: SlmOrigin, console: &mut dyn Console) {
+    pub(in crate::commands) fn piece(&mut self, bytes: &[u8], origin: SlmOrigin, console: &mut dyn Console) {
         let mut shown = String::new();
         if self.origin != Some(origin) {
             self.text.finish(&mut |c| take(c, &mut shown));
@@ -65,7 +65,7 @@ impl Answer {
     }
 
     /// The answer is over: leaves the terminal at the start of a line.
-    pub(super) fn end(&mut self, console: &mut dyn Console) {
+    pub(in crate::commands) fn end(&mut self, console: &mut dyn Console) {
         let mut shown = String::new();
         self.text.finish(&mut |c| take(c, &mut shown));
         self.show(&shown, console);
@@ -80,7 +80,7 @@ impl Answer {
     }
 
     /// What came, by origin, in order.
-    pub(super) fn segments(&self) -> &[(SlmOrigin, String)] {
+    pub(in crate::commands) fn segments(&self) -> &[(SlmOrigin, String)] {
         &self.segments
     }
 

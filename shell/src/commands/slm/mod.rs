@@ -8,6 +8,7 @@ use super::{Command, CommandError, Context, Next, PLAIN};
 use crate::units::bytes;
 use alloc::format;
 
+pub(super) use answer::{Answer, Style};
 pub use query::QUERY;
 pub use status::STATUS;
 
