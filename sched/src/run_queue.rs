@@ -144,8 +144,11 @@ impl RunQueue {
             // Its place there is free still.
             self.register(entity, now)?;
         }
-        if (queued || running) && self.enqueue(entity, Enqueue::New, now).is_ok() && running {
-            self.class_of(task).take(task, now);
+        if queued || running {
+            let placed = self.enqueue(entity, Enqueue::New, now).is_ok();
+            if placed && running {
+                self.class_of(task).take(task, now);
+            }
         }
         result
     }

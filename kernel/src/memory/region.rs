@@ -66,6 +66,12 @@ impl Region {
         unsafe { core::slice::from_raw_parts_mut(self.start as *mut u8, self.len as usize) }
     }
 
+    /// The memory, as it is.
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: mapped in full by `new`, owned by `self`.
+        unsafe { core::slice::from_raw_parts(self.start as *const u8, self.len as usize) }
+    }
+
     /// Bytes.
     pub fn len(&self) -> u64 {
         self.len

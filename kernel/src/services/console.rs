@@ -3,6 +3,7 @@
 //! When there is no memory for what a command does, and none can be freed, the shell gives the command up and begins again.
 //! What the command had allocated is lost then.
 
+use super::slm;
 use super::system::Machine;
 use crate::drivers::serial::Terminal;
 use crate::memory;
@@ -30,6 +31,8 @@ extern "C" fn begin_again() -> ! {
     crate::log::write_console(
         b"\r\nerror: there is no memory for this command, and none can be freed; it was given up\r\n",
     );
+    // Nobody waits for what it had asked the model.
+    slm::desk::leave(llm::service::CONSOLE);
     log::warn!("MM: the shell's command was given up: no memory");
     while !is_memory_there() {
         tasks::sleep_nanos(PAUSE_NANOS);

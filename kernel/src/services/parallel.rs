@@ -15,6 +15,9 @@ use llm::parallel::Parallel;
 /// CPU of the thread that calls [`Workers::run`]; it has no worker.
 pub const CALLER_CPU: usize = 0;
 
+/// What the names of the workers' threads begin with.
+pub const WORKER_THREADS: &str = "worker/";
+
 /// How long an idle worker spins before it blocks: longer than anything between two products of one token.
 const SPIN_NANOS: u64 = 200_000;
 /// Looks at the clock are this many spins apart.
@@ -69,7 +72,7 @@ pub static WORKERS: Workers = Workers {
 pub fn start() -> Result<(), SpawnError> {
     for cpu in percpu::all().filter(|cpu| cpu.index != CALLER_CPU) {
         let options = tasks::Options::on_cpu(cpu.index);
-        tasks::spawn(&alloc::format!("worker/{}", cpu.index), options, || WORKERS.serve())?;
+        tasks::spawn(&alloc::format!("{WORKER_THREADS}{}", cpu.index), options, || WORKERS.serve())?;
         WORKERS.threads.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())

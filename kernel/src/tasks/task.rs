@@ -162,6 +162,11 @@ impl Task {
         self.cpu.load(Ordering::Acquire)
     }
 
+    /// Its scheduling class.
+    pub fn class(&self) -> sched::Class {
+        self.entity.lock().class()
+    }
+
     pub(super) fn set_cpu(&self, cpu: usize) {
         self.cpu.store(cpu, Ordering::Release);
     }

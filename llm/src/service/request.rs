@@ -80,8 +80,8 @@ pub struct Job {
     pub sampling: Sampling,
     /// A grammar (GBNF) that the answer is held to.
     pub grammar: Option<String>,
-    /// Where the answer will wait.
-    pub(super) outbox: Outbox,
+    /// Where the answer will wait; [`new`](Self::new) makes it.
+    pub outbox: Outbox,
 }
 
 /// A job that cannot be.

@@ -1,15 +1,30 @@
 //! The language model as a service: who answers, loading and unloading, what is shown of it.
 //!
-//! The model belongs to one thread ([`neural`]); requests go to it one at a time. Rules answer in the asking thread.
+//! The model belongs to one thread ([`neural`]). Requests go to it over the [`desk`], whoever asks, and several are in flight at a time;
+//! what only the model's owner can do is an [`errand`]. Rules answer in the asking thread.
 
 #[cfg(feature = "llm")]
-mod exchange;
+mod budget;
+pub mod desk;
+#[cfg(feature = "llm")]
+mod errand;
+mod export;
+#[cfg(feature = "llm")]
+mod flight;
+pub mod inference;
 #[cfg(feature = "llm")]
 mod neural;
 #[cfg(feature = "llm")]
+mod open;
+#[cfg(feature = "llm")]
 mod prefixes;
+#[cfg(feature = "llm")]
+mod query;
 mod rules;
 mod source;
+pub mod upload;
+#[cfg(feature = "llm")]
+mod worst_case;
 
 pub use source::set_ramdisk;
 
@@ -18,6 +33,7 @@ use crate::tasks::SpawnError;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use llm::service::{AuditEntry, CONSOLE, ClientId, Operation, Status};
 use shell::Flow;
 use shell::slm::{
     SlmBackendChoice, SlmCandidate, SlmError, SlmEvent, SlmModel, SlmPool, SlmRequest, SlmState, SlmStatus,
@@ -44,15 +60,20 @@ static SHOWN: IrqMutex<Shown> = IrqMutex::new(Shown {
     threads: 0,
     last_tokens_per_second: None,
 });
+static CURRENT: IrqMutex<Option<String>> = IrqMutex::new(None);
 static LOAD_FAILED: AtomicBool = AtomicBool::new(false);
 static NEURAL_QUERIES: AtomicU64 = AtomicU64::new(0);
 static RULES_QUERIES: AtomicU64 = AtomicU64::new(0);
 
 /// Finds the model of this boot and loads it; every outcome is logged, and none keeps the boot from going on.
 pub fn start() -> Result<(), SpawnError> {
-    let Some(source) = source::find() else {
+    desk::init();
+    let Ok(source) = source::find(None) else {
         set_absent("built without a model, and none was passed as ramdisk");
         log::info!("SLM: no model; using the rule engine");
+        // One may come through the control plane.
+        #[cfg(feature = "llm")]
+        neural::start()?;
         return Ok(());
     };
     SHOWN.lock().model = Some(source.describe());
@@ -91,7 +112,7 @@ fn set_absent(reason: &str) {
 /// The state of everything, at this moment.
 pub fn status() -> SlmStatus {
     #[cfg(feature = "llm")]
-    let prefixes = Some(neural::prefixes());
+    let prefixes = Some(flight::prefix_counts());
     #[cfg(not(feature = "llm"))]
     let prefixes = None;
     let shown = SHOWN.lock();
@@ -148,7 +169,7 @@ pub fn query(
         #[cfg(feature = "llm")]
         (choice, None) => {
             let why = if choice == SlmBackendChoice::Auto { "the model is loaded" } else { "asked for" };
-            let summary = match neural::query(request, why, sink) {
+            let summary = match query::query(request, why, sink) {
                 Err(error @ SlmError::TooLong { .. })
                     if choice == SlmBackendChoice::Auto && request.grammar.is_none() =>
                 {
@@ -180,37 +201,77 @@ fn answer_by_rules(
     Ok(summary)
 }
 
+/// CPU time that the budget reserves on each CPU, and its period, in nanoseconds.
+#[cfg(feature = "llm")]
+pub fn reserved() -> Option<(u64, u64)> {
+    budget::state().map(|state| (state.reserved_ns, state.budget.period_ns))
+}
+
 /// Loads the model of this boot.
 pub fn load() -> Result<(), SlmError> {
-    // Without a model there is no thread that could answer.
-    if let SlmState::None { reason } = &SHOWN.lock().state {
-        return Err(SlmError::NoModel { reason: reason.clone() });
+    let result = load_named(None);
+    record(Operation::Load, CONSOLE, &result);
+    result
+}
+
+/// The name of the model that was loaded last, if it was asked for by name.
+fn current() -> Option<String> {
+    CURRENT.lock().clone()
+}
+
+/// Whether there is a model of a name, and its file's head is sound.
+fn check(name: Option<&str>) -> Result<(), SlmError> {
+    let source = source::find(name)?;
+    llm::gguf::Gguf::parse(source.bytes).map_err(|error| SlmError::Load(alloc::format!("{error}")))?;
+    Ok(())
+}
+
+/// Loads the model of this boot, or one of a name.
+fn load_named(name: Option<String>) -> Result<(), SlmError> {
+    let source = source::find(name.as_deref())?;
+    let described = source.describe();
+    drop(source);
+    let loaded = matches!(SHOWN.lock().state, SlmState::Loaded);
+    if !loaded {
+        SHOWN.lock().model = Some(described);
+        *CURRENT.lock() = name.clone();
     }
     #[cfg(feature = "llm")]
-    return neural::load();
+    return neural::ask(errand::Errand::Load(name)).map(|_| ());
     #[cfg(not(feature = "llm"))]
     Err(SlmError::NoModel { reason: String::from("this kernel was built without the feature `llm`") })
 }
 
 /// Gives every byte of the pool back.
 pub fn unload() -> Result<(), SlmError> {
+    let result = try_unload();
+    record(Operation::Unload, CONSOLE, &result);
+    result
+}
+
+fn try_unload() -> Result<(), SlmError> {
     if matches!(SHOWN.lock().state, SlmState::None { .. }) {
         return Err(SlmError::NotInMemory);
     }
     #[cfg(feature = "llm")]
-    return neural::unload();
+    return neural::ask(errand::Errand::Unload).map(|_| ());
     #[cfg(not(feature = "llm"))]
     Err(SlmError::NotInMemory)
+}
+
+/// Audits what was done with the model.
+fn record<T>(op: Operation, client: ClientId, result: &Result<T, SlmError>) {
+    let entry = AuditEntry::new(client, op, Status::OK);
+    let refused = AuditEntry { status: Status::REJECT, reason: "failed", ..entry };
+    desk::record(if result.is_ok() { entry } else { refused });
 }
 
 /// The greedy continuation of a raw text, as token ids: what the golden test compares.
 pub fn greedy(text: &str, tokens: usize) -> Result<Vec<u32>, SlmError> {
     #[cfg(feature = "llm")]
-    return neural::greedy(text, tokens);
-    #[cfg(not(feature = "llm"))]
-    {
-        let reason = String::from("this kernel was built without the feature `llm`");
-        let _ = (text, tokens);
-        Err(SlmError::NotLoaded { reason })
+    if let errand::Done::Tokens(tokens) = neural::ask(errand::Errand::Greedy(String::from(text), tokens))? {
+        return Ok(tokens);
     }
+    let _ = (text, tokens);
+    Err(SlmError::NotLoaded { reason: String::from("this kernel was built without the feature `llm`") })
 }

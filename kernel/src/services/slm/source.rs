@@ -2,19 +2,24 @@
 
 use crate::memory::layout::linker_address;
 use alloc::string::String;
+use alloc::sync::Arc;
 use conquer_once::spin::OnceCell;
 use serde_json::Value;
-use shell::slm::SlmModel;
+use shell::slm::{SlmError, SlmModel};
+
+use super::upload::{self, Uploaded};
 
 static RAMDISK: OnceCell<&'static [u8]> = OnceCell::uninit();
 
 /// The bytes of a model file, unchecked.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Source {
-    /// The GGUF.
+    /// The GGUF: to be used no longer than `keep` is held.
     pub bytes: &'static [u8],
-    /// `embedded` or `ramdisk`.
+    /// `embedded`, `ramdisk` or `uploaded`.
     pub name: &'static str,
+    /// What keeps the bytes.
+    pub keep: Option<Arc<Uploaded>>,
 }
 
 /// Keeps the model that the boot loader passed as ramdisk.
@@ -22,11 +27,21 @@ pub fn set_ramdisk(bytes: &'static [u8]) {
     RAMDISK.init_once(|| bytes);
 }
 
-/// The model of this boot: the ramdisk, which somebody passed on purpose, else the embedded one.
-pub fn find() -> Option<Source> {
-    let ramdisk = RAMDISK.get().map(|bytes| Source { bytes, name: "ramdisk" });
+/// The model of this boot: the ramdisk, which somebody passed on purpose, else the embedded one. Or the one of a name: `ramdisk`,
+/// `embedded`, or that of the upload.
+pub fn find(name: Option<&str>) -> Result<Source, SlmError> {
+    let ramdisk = RAMDISK.get().map(|bytes| Source { bytes, name: "ramdisk", keep: None });
     let bytes = between(linker_address!(slm_model_start), linker_address!(slm_model_end));
-    ramdisk.or((!bytes.is_empty()).then_some(Source { bytes, name: "embedded" }))
+    let embedded = (!bytes.is_empty()).then_some(Source { bytes, name: "embedded", keep: None });
+    let (found, missing) = match name {
+        None => (ramdisk.or(embedded), String::from("none is embedded or was passed as ramdisk")),
+        Some(name) => {
+            let known = [ramdisk, embedded].into_iter().flatten().find(|source| source.name == name);
+            let missing = alloc::format!("none is named `{name}`; `datactl upload` sends one");
+            (known.or_else(|| upload::source(name)), missing)
+        }
+    };
+    found.ok_or(SlmError::NoModel { reason: missing })
 }
 
 fn between(start: u64, end: u64) -> &'static [u8] {

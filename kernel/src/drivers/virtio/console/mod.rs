@@ -114,7 +114,6 @@ pub fn wait(deadline: Option<u64>, mut more: impl FnMut() -> bool) {
 }
 
 /// Has the waiter look at its `more` again, which must hold by now.
-#[expect(dead_code, reason = "the inference service will have news that no port brings")]
 pub fn wake() {
     WAITERS.wake_all();
 }

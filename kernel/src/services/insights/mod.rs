@@ -1,5 +1,7 @@
 //! What the kernel measures about itself: the registry of metrics, sampled once a second, and the memory forecast.
 
+mod inference;
+
 use super::slm;
 use crate::arch::{irq, percpu, time};
 use crate::drivers::serial::COM1;
@@ -64,6 +66,26 @@ static REGISTRY: Registry = Registry::new(&[
     Metric::Gauge(&SLM_NEURAL),
     Metric::Gauge(&SLM_RULES),
     Metric::Gauge(&SLM_SPEED),
+    Metric::Gauge(&inference::RUNNING),
+    Metric::Gauge(&inference::WAITING),
+    Metric::Gauge(&inference::SUBMITTED),
+    Metric::Gauge(&inference::REJECTED),
+    Metric::Gauge(&inference::COMPLETED),
+    Metric::Gauge(&inference::CANCELLED),
+    Metric::Gauge(&inference::FAILED),
+    Metric::Gauge(&inference::LATE),
+    Metric::Gauge(&inference::TOKENS),
+    Metric::Gauge(&inference::STEPS),
+    Metric::Gauge(&inference::STREAM_CHUNKS),
+    Metric::Gauge(&inference::STREAM_CHUNK_TOKENS),
+    Metric::Gauge(&inference::GRAPH_DROPS),
+    Metric::Gauge(&inference::MISSES),
+    Metric::Gauge(&inference::JITTER),
+    Metric::Gauge(&inference::ADMITTED),
+    Metric::Gauge(&inference::REFUSED),
+    Metric::Gauge(&inference::RESERVED),
+    Metric::Gauge(&inference::FIRST_TOKEN),
+    Metric::Gauge(&inference::AUDITED),
 ]);
 
 /// The kernel's metrics.
@@ -119,4 +141,5 @@ fn sample(forecast: &mut MemoryForecast) {
     SLM_NEURAL.set(slm.neural_queries as f64);
     SLM_RULES.set(slm.rules_queries as f64);
     SLM_SPEED.set(slm.last_tokens_per_second.unwrap_or(f64::NAN));
+    inference::sample();
 }
