@@ -6,6 +6,7 @@
 //! ```
 
 mod candidate;
+#[cfg(feature = "llm")]
 mod class;
 mod policy;
 mod sleep;
@@ -16,6 +17,7 @@ mod task;
 mod wait;
 
 pub use candidate::Fault;
+#[cfg(feature = "llm")]
 pub use class::set_class;
 pub use policy::{FairClass, Learned, Times, maintain, set_policy, times, with_learned};
 pub use sleep::sleep_nanos;

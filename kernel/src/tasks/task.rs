@@ -163,6 +163,7 @@ impl Task {
     }
 
     /// Its scheduling class.
+    #[cfg(all(feature = "llm", feature = "deterministic"))]
     pub fn class(&self) -> sched::Class {
         self.entity.lock().class()
     }

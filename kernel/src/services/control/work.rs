@@ -36,6 +36,7 @@ enum Kind {
         outcome: Option<Outcome>,
     },
     /// A text.
+    #[cfg(feature = "ai-ops")]
     Text { text: String, sent: usize, sequence: u32, since: u64 },
     /// Something that a thread of its own does.
     Elsewhere { thread: JoinHandle<Result<String, String>>, since: u64 },
@@ -52,6 +53,7 @@ impl Work {
     }
 
     /// A text to be sent in chunks.
+    #[cfg(feature = "ai-ops")]
     pub fn text(id: RequestId, text: String) -> Self {
         Self {
             id,
@@ -81,6 +83,7 @@ impl Work {
                 };
                 Some(done(thread.join(), since))
             }
+            #[cfg(feature = "ai-ops")]
             Kind::Text { text, sent, sequence, since } => {
                 let rest = text.as_bytes().get(*sent..).unwrap_or_default();
                 if rest.is_empty() {

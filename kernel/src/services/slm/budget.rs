@@ -5,7 +5,7 @@ use crate::arch::time;
 use crate::services::parallel::WORKER_THREADS;
 use crate::sync::IrqMutex;
 use crate::tasks::{self, Task};
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use llm::service::{AuditEntry, Budget, CONSOLE, Operation, Status};
@@ -120,5 +120,5 @@ fn reserve(_: u64, _: u64) -> Result<u32, ServiceError> {
 }
 
 fn failed(error: &dyn core::fmt::Display) -> ServiceError {
-    ServiceError::Failed(String::from(error.to_string()))
+    ServiceError::Failed(error.to_string())
 }

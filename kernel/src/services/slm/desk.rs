@@ -35,6 +35,7 @@ pub fn with<R>(act: impl FnOnce(&mut Service) -> R) -> Option<R> {
 }
 
 /// Says whether there is a model that requests may be taken for; without one, those under way fail.
+#[cfg(feature = "llm")]
 pub fn set_open(open: bool) {
     OPEN.store(open, Ordering::Release);
     if !open {
@@ -123,6 +124,7 @@ pub fn call_model() {
 }
 
 /// Blocks the model's thread until the desk changed since it had number `seen`, `more` holds, or something is due.
+#[cfg(feature = "llm")]
 pub fn wait_for_work(seen: u64, mut more: impl FnMut() -> bool) {
     let due = with(|desk| desk.next_event()).flatten();
     let changed = || with(|desk| desk.changes() != seen).unwrap_or(false);

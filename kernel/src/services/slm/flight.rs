@@ -3,6 +3,7 @@
 use super::open::Model;
 use super::prefixes;
 use crate::memory::shortage::MayRefuse;
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -51,7 +52,7 @@ pub struct Flight {
 /// Why a job did not become a flight.
 pub enum NotYet {
     /// Others hold the cache: the job, to be tried again when one of them has ended.
-    Full(Job),
+    Full(Box<Job>),
     /// It never will.
     Failed(Failure),
 }
@@ -99,7 +100,7 @@ impl Flight {
         };
         let mut sequence = match engine.begin(&prompt, options) {
             Ok(sequence) => sequence,
-            Err(EngineError::CacheFull { .. }) => return Err(NotYet::Full(job)),
+            Err(EngineError::CacheFull { .. }) => return Err(NotYet::Full(Box::new(job))),
             Err(error) => return Err(NotYet::Failed(failure(error))),
         };
         let kept = if own > 0 { prefixes::with(|cache| sequence.recall(engine, cache)) as u64 } else { 0 };

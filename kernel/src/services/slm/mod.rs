@@ -202,7 +202,7 @@ fn answer_by_rules(
 }
 
 /// CPU time that the budget reserves on each CPU, and its period, in nanoseconds.
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", feature = "ai-ops"))]
 pub fn reserved() -> Option<(u64, u64)> {
     budget::state().map(|state| (state.reserved_ns, state.budget.period_ns))
 }

@@ -67,7 +67,7 @@ fn work(model: &mut Model, flights: &mut Vec<Flight>, turn: &mut Turn) -> bool {
         match Flight::begin(model, id, job) {
             Ok(flight) => flights.push(flight),
             Err(NotYet::Full(job)) => {
-                desk::with(|desk| desk.put_back(id, job));
+                desk::with(|desk| desk.put_back(id, *job));
                 break;
             }
             Err(NotYet::Failed(error)) => fail(id, error),

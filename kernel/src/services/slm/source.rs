@@ -19,6 +19,7 @@ pub struct Source {
     /// `embedded`, `ramdisk` or `uploaded`.
     pub name: &'static str,
     /// What keeps the bytes.
+    #[cfg_attr(not(feature = "llm"), expect(dead_code, reason = "nothing loads a model there"))]
     pub keep: Option<Arc<Uploaded>>,
 }
 
