@@ -35,6 +35,7 @@ pub mod ci;
 pub mod control_ports;
 pub mod crash;
 pub mod datactl;
+pub mod disk;
 pub mod export_region;
 pub mod file_lock;
 pub mod fuzz;

@@ -10,7 +10,9 @@ use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
 use xtask::workspace::Workspace;
-use xtask::{bench, ci, crash, datactl, export_region, fuzz, image, perplexity, run, sched, size, soak};
+use xtask::{
+    bench, ci, crash, datactl, disk, export_region, fuzz, image, perplexity, run, sched, size, soak,
+};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -73,6 +75,14 @@ enum Command {
     },
     /// Everything that .ci/run checks.
     Ci,
+    /// Make the image of an empty disk (ext4) for `run --disk PATH`.
+    Disk {
+        /// How large.
+        #[arg(long, default_value = "64M")]
+        size: String,
+        /// Where; nothing may be there.
+        path: PathBuf,
+    },
     /// Print the document that a guest exported (`run --export-region PATH`).
     Exported {
         /// The file.
@@ -124,6 +134,9 @@ struct RunArguments {
     /// Let the guest export documents to this file, of 1 MiB; `cargo xtask exported PATH` reads them.
     #[arg(long, value_name = "PATH")]
     export_region: Option<PathBuf>,
+    /// Attach the image of a disk that `cargo xtask disk PATH` made.
+    #[arg(long, value_name = "PATH")]
+    disk: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -256,6 +269,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),
         Command::Eval { command } => evaluate(command),
         Command::Ci => ci::ci(),
+        Command::Disk { size, path } => disk::make(&path, &size),
         Command::Exported { path } => {
             std::io::stdout().write_all(&export_region::read(&path)?).context("standard output is closed")
         }
@@ -314,6 +328,7 @@ fn start(arguments: RunArguments) -> Result<()> {
         initrd: arguments.initrd,
         control: Some(control),
         export_region: arguments.export_region,
+        disk: arguments.disk,
         ..Machine::boot_kernel(&kernel)
     })
 }

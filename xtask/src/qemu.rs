@@ -1,6 +1,7 @@
 //! The machine that QEMU plays: its command line, and what its exit means.
 
 use crate::control_ports::ControlPorts;
+use crate::disk;
 use crate::export_region;
 use crate::packages;
 use crate::qmp::Reason;
@@ -48,6 +49,8 @@ pub struct Machine {
     pub control: Option<ControlPorts>,
     /// A file that the guest sees as memory and exports documents to.
     pub export_region: Option<PathBuf>,
+    /// An image of a disk.
+    pub disk: Option<PathBuf>,
     /// Let a reset restart the machine instead of ending QEMU.
     pub restart_on_reset: bool,
 }
@@ -64,6 +67,7 @@ impl Machine {
             initrd: None,
             control: None,
             export_region: None,
+            disk: None,
             restart_on_reset: false,
         }
     }
@@ -95,6 +99,9 @@ impl Machine {
         }
         if let Some(path) = &self.export_region {
             export_region::add_to(&mut qemu, path);
+        }
+        if let Some(path) = &self.disk {
+            disk::add_to(&mut qemu, path);
         }
         if !self.restart_on_reset {
             qemu.arg("-no-reboot");

@@ -6,6 +6,7 @@ pub mod ioapic;
 pub mod msix;
 pub mod pci;
 pub mod registers;
+pub mod rtc;
 pub mod serial;
 pub mod shared_memory;
 pub mod virtio;

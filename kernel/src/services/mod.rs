@@ -8,6 +8,7 @@ pub mod console;
 mod control;
 #[cfg(feature = "ai-ops")]
 mod crash;
+mod disk;
 #[cfg(feature = "ai-ops")]
 mod insights;
 #[cfg(feature = "llm")]

@@ -1,8 +1,9 @@
-//! Virtio devices on PCI (virtio 1.2): the consoles that the control plane is served on.
+//! Virtio devices on PCI (virtio 1.2): the consoles that the control plane is served on, and a disk.
 //!
 //! The rings are the crate `virtio-drivers`'. Its PCI transport knows no MSI-X, trusts what the device says of itself and waits
 //! in loops, so [`transport`] is ours. Its drivers are not used: its console has one port, and its disk waits in a loop.
 
+pub mod block;
 pub mod console;
 mod memory;
 mod queue;
@@ -14,12 +15,15 @@ use super::pci;
 const VENDOR: u16 = 0x1af4;
 /// Consoles: the modern device, and the one that old drivers know too.
 const CONSOLES: [u16; 2] = [0x1043, 0x1003];
+/// Disks, likewise.
+const DISKS: [u16; 2] = [0x1042, 0x1001];
 
 /// Starts the devices there are. One that cannot be used costs a line in the log.
 pub fn init() {
     for function in pci::functions().iter().filter(|function| function.vendor == VENDOR) {
         let started = match function.device {
             id if CONSOLES.contains(&id) => console::start(function),
+            id if DISKS.contains(&id) => block::start(function),
             _ => continue,
         };
         if let Err(error) = started {

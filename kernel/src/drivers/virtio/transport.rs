@@ -135,17 +135,20 @@ impl PciTransport {
         done.then_some(()).ok_or(VirtioError::Stuck)
     }
 
-    /// Agrees with the device on `wanted`, all of which it must offer; nothing else is used.
-    pub fn negotiate(&mut self, wanted: u64, name: &'static str) -> Result<(), VirtioError> {
+    /// Agrees with the device on `needed`, called `name`, all of which it must offer, and on what it offers of `welcome`;
+    /// says what was agreed on.
+    pub fn negotiate(&mut self, needed: u64, name: &'static str, welcome: u64) -> Result<u64, VirtioError> {
         self.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
-        let wanted = wanted | VERSION_1;
-        if self.read_device_features() & wanted != wanted {
+        let offered = self.read_device_features();
+        let needed = needed | VERSION_1;
+        if offered & needed != needed {
             return Err(VirtioError::Lacks(name));
         }
-        self.write_driver_features(wanted);
+        let chosen = needed | offered & welcome;
+        self.write_driver_features(chosen);
         self.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK);
         let agreed = self.get_status().contains(DeviceStatus::FEATURES_OK);
-        agreed.then_some(()).ok_or(VirtioError::Refused(wanted))
+        agreed.then_some(chosen).ok_or(VirtioError::Refused(chosen))
     }
 
     /// A 32-bit number of the device's own configuration.

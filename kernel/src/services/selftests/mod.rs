@@ -1,6 +1,7 @@
 //! Tests that the running kernel makes on itself: by the shell's `selftest`, or at boot by `selftest=<name>` on the
 //! kernel's command line.
 
+mod disk;
 #[cfg(feature = "deterministic")]
 mod edf;
 mod exhaustion;
@@ -75,6 +76,7 @@ const TESTS: &[Test] = &[
         "Heap allocations fail, each in turn, in every command: all go on.",
         heap_failures::heap_failures,
     ),
+    test("disk", "Writes files to the disk and reads them back, if there is one.", disk::disk),
     test("export", "Exports documents to the memory shared with the host, if there is some.", export::export),
     test("log", "The log grows, gives way to reclaim, and keeps its newest lines.", log::log),
     test("wx", "No page is both writable and executable.", memory::wx),

@@ -63,7 +63,7 @@ pub(super) fn start(function: &Function) -> Result<(), VirtioError> {
     let vector = (*VECTOR.get_or_init(|| irq::register(on_interrupt))).ok_or(VirtioError::NoVector)?;
     let mut transport =
         PciTransport::new(function, DeviceType::Console, "virtio-console", vector, apic::id())?;
-    transport.negotiate(MULTIPORT, "several ports (VIRTIO_CONSOLE_F_MULTIPORT)")?;
+    transport.negotiate(MULTIPORT, "several ports (VIRTIO_CONSOLE_F_MULTIPORT)", 0)?;
     let count = transport.config(MAX_PORTS).min(MOST_PORTS) as u16;
     let ports: Result<Vec<Port>, _> = (0..count).map(|number| Port::new(&mut transport, number)).collect();
     let control = IrqMutex::new(Control::new(&mut transport)?);
