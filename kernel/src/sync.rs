@@ -1,8 +1,8 @@
 //! A spin lock that keeps interrupts off while it is held.
 //!
 //! Everything shared with interrupt handlers is behind one of these. Lock order, outermost first:
-//! task table → run queue → timers → page tables, address ranges, spare stacks → heap → a CPU's frame cache → zones →
-//! console output. The holder never sleeps.
+//! task table → run queue → timers → queues of devices (a console's control queue, then a port's) → page tables, address
+//! ranges, spare stacks → heap → a CPU's frame cache → zones → console output. The holder never sleeps.
 
 use core::ops::{Deref, DerefMut};
 use x86_64::instructions::interrupts;
