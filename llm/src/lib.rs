@@ -13,7 +13,8 @@
 //!    kilobytes, [`tokenizer`]), some bytes of an unfinished character, the tokens of sequences under way and at rest (about
 //!    4 bytes a position, [`engine::Sequence`]), and what ends with the call that made it: names
 //!    while a file is checked, a text while it is encoded, a template's parts, the vectors that variants are timed with, a
-//!    score. A grammar and its masks are their caller's, on the heap too, and bounded ([`grammar`]).
+//!    score. A grammar and its masks are their caller's, on the heap too, and bounded ([`grammar`]), as are
+//!    the channels of a graph ([`graph`]).
 //! 3. **A file is hostile until proven otherwise.** Everything that comes from a GGUF is checked, and an
 //!    error names the key or tensor, what was expected and what was found.
 //! 4. **Simple before fast, except in the dot products** ([`simd`]), the only place with `unsafe`

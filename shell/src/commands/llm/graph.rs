@@ -199,7 +199,9 @@ fn graph(context: &mut Context<'_>) -> Result<Next, CommandError> {
             outcome_as_json(o, outcome);
             drawing::as_json(o, &picture);
         }),
-        (_, outcome) => format!("{}\n", summary(&picture, outcome.as_ref())),
+        // Stopped before there was a request.
+        (true, None) => String::new(),
+        (false, outcome) => format!("{}\n", summary(&picture, outcome.as_ref())),
     };
     // Printed whole even after a Ctrl-C, which the shell takes note of later.
     let _ = context.console.write_str(&text);
