@@ -116,3 +116,31 @@ impl Channel {
         ChannelState { waiting: self.queue.len(), ..self.state }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_channel_keeps_the_order_and_its_size(puts in prop::collection::vec(any::<bool>(), 0..300), capacity in 0usize..100) {
+            let mut channel = Channel::new(Edge { capacity, when_full: WhenFull::Drop }).unwrap();
+            let memory = channel.queue.capacity();
+            let (mut next, mut seen) = (0, None);
+            for put in puts {
+                if put {
+                    channel.put(Chunk::new(next));
+                    next += 1;
+                } else if let Some(chunk) = channel.take() {
+                    prop_assert!(seen.is_none_or(|seen| seen < chunk.sequence));
+                    seen = Some(chunk.sequence);
+                }
+            }
+            let state = channel.state();
+            prop_assert_eq!(state.passed + state.dropped, u64::from(next));
+            prop_assert!(state.high_water <= state.edge.capacity && (1..=MAX_CAPACITY).contains(&state.edge.capacity));
+            prop_assert_eq!(channel.queue.capacity(), memory);
+        }
+    }
+}

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 /// Names of the standard graph's operators.
 pub const STANDARD: [&str; 4] = ["tokenise", "infer", "detokenise", "sink"];
 
-/// The model behind the operators. No method waits; errors are clauses.
+/// The model behind the operators. Errors are clauses. Only texts may wait, for the step that the model is at; [`next`](Self::next) does not.
 pub trait Runtime {
     /// A text's tokens.
     ///
