@@ -34,7 +34,6 @@ pub mod bench;
 pub mod ci;
 pub mod control_ports;
 pub mod crash;
-pub mod datactl;
 pub mod disk;
 pub mod export_region;
 pub mod file_lock;

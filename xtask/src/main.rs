@@ -10,9 +10,7 @@ use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
 use xtask::workspace::Workspace;
-use xtask::{
-    bench, ci, crash, datactl, disk, export_region, fuzz, image, perplexity, run, sched, size, soak,
-};
+use xtask::{bench, ci, crash, disk, export_region, fuzz, image, perplexity, run, sched, size, soak};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -89,13 +87,7 @@ enum Command {
         path: PathBuf,
     },
     /// Talk to a running kernel's control plane (`run --control-socket PATH`).
-    Datactl {
-        /// The Unix socket.
-        #[arg(long)]
-        socket: PathBuf,
-        #[command(subcommand)]
-        command: datactl::Command,
-    },
+    Datactl(Box<datactl::Options>),
 }
 
 #[derive(Args, Default)]
@@ -223,7 +215,7 @@ enum EvalCommand {
 
 fn main() -> ExitCode {
     match dispatch(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -231,7 +223,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Option<Command>) -> Result<()> {
+fn dispatch(command: Option<Command>) -> Result<ExitCode> {
     let command = match command {
         Some(command) => command,
         None => match Arguments::parse_from(["cargo xtask", "run"]).command {
@@ -273,8 +265,10 @@ fn dispatch(command: Option<Command>) -> Result<()> {
         Command::Exported { path } => {
             std::io::stdout().write_all(&export_region::read(&path)?).context("standard output is closed")
         }
-        Command::Datactl { socket, command } => datactl::run(&socket, &command),
-    }
+        // Its statuses tell what went wrong.
+        Command::Datactl(options) => return Ok(datactl::run(&options)),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn evaluate(command: EvalCommand) -> Result<()> {

@@ -78,7 +78,8 @@ fn datactl(socket: &Path, what: &str) -> String {
     let program = Command::new(env!("CARGO_BIN_EXE_xtask"))
         .args(["datactl", "--socket"])
         .arg(socket)
-        .arg(what)
+        // A machine that is busy with other tests may be slower than the usual 2 s.
+        .args(["--ack-timeout", "60", what])
         .output();
     let output = program.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
