@@ -3,7 +3,7 @@
 //! the end-to-end tests use what the `datactl` program uses.
 //!
 //! [`Connection`] speaks with one port: it sends requests, waits for acknowledgements no longer than it is told, and
-//! hands out the replies of several requests in flight. [`run`] is the program: one command, what it prints, and the
+//! hands out the replies of several requests in flight. [`run()`] is the program: one command, what it prints, and the
 //! status that it ends with ([`Error::exit_code`]).
 //!
 //! A request is asked again on a new connection (`--retries`) where that cannot do harm: always, except that loading,
