@@ -46,6 +46,8 @@ pub struct Workers {
     finished: AtomicUsize,
     /// Jobs begun ever.
     jobs: AtomicU64,
+    /// CPU time that callers have spent waiting for parts that workers had taken, in nanoseconds.
+    waited: AtomicU64,
     /// Workers that have blocked.
     blocked: AtomicUsize,
     idle: WaitQueue,
@@ -64,6 +66,7 @@ pub static WORKERS: Workers = Workers {
     next: AtomicUsize::new(usize::MAX / 2),
     finished: AtomicUsize::new(0),
     jobs: AtomicU64::new(0),
+    waited: AtomicU64::new(0),
     blocked: AtomicUsize::new(0),
     idle: WaitQueue::new(),
 };
@@ -82,6 +85,24 @@ impl Workers {
     /// How many CPUs share the work.
     pub fn cpus(&self) -> usize {
         self.threads.load(Ordering::Relaxed)
+    }
+
+    /// CPU time that callers have spent waiting for workers, in nanoseconds since boot.
+    pub fn waited_nanos(&self) -> u64 {
+        self.waited.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many parts are finished.
+    fn wait_for(&self, parts: usize) {
+        let mut spins = 0u32;
+        while self.finished.load(Ordering::Acquire) < parts {
+            core::hint::spin_loop();
+            spins += 1;
+            // The worker may be waiting for this very CPU.
+            if spins.is_multiple_of(64 * SPINS_PER_LOOK) {
+                tasks::yield_now();
+            }
+        }
     }
 
     /// Takes parts until none is left.
@@ -159,14 +180,10 @@ impl Parallel for Workers {
             self.idle.wake_all();
         }
         self.help();
-        let mut spins = 0u32;
-        while self.finished.load(Ordering::Acquire) < parts {
-            core::hint::spin_loop();
-            spins += 1;
-            // The worker may be waiting for this very CPU.
-            if spins.is_multiple_of(64 * SPINS_PER_LOOK) {
-                tasks::yield_now();
-            }
+        if self.finished.load(Ordering::Acquire) < parts {
+            let began = tasks::run_nanos();
+            self.wait_for(parts);
+            self.waited.fetch_add(tasks::run_nanos().saturating_sub(began), Ordering::Relaxed);
         }
         self.busy.store(false, Ordering::Release);
     }

@@ -1,6 +1,8 @@
 //! Tests that the running kernel makes on itself: by the shell's `selftest`, or at boot by `selftest=<name>` on the
 //! kernel's command line.
 
+#[cfg(all(feature = "llm", feature = "deterministic"))]
+mod budget;
 mod disk;
 #[cfg(feature = "deterministic")]
 mod edf;
@@ -100,6 +102,12 @@ const TESTS: &[Test] = &[
         scheduler_faults::scheduler_faults,
     ),
     test("switch-cost", "Prints what a switch and a decision cost.", switch_cost::switch_cost),
+    #[cfg(all(feature = "llm", feature = "deterministic"))]
+    test(
+        "inference-budget",
+        "A budgeted stream keeps its tokens per period beside threads that take every CPU.",
+        budget::inference_budget,
+    ),
     test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),
     test(
         "background-churn",

@@ -8,7 +8,7 @@ use super::open::{self, Model};
 use super::{SHOWN, desk, prefixes, source, worst_case};
 use crate::arch::time;
 use crate::memory::shortage::MayRefuse;
-use crate::services::parallel::CALLER_CPU;
+use crate::services::parallel::{CALLER_CPU, WORKERS};
 use crate::tasks::{self, SpawnError};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -105,7 +105,7 @@ fn step(model: &mut Model, flights: &mut [Flight], run: &[RequestId]) {
     let mut sequences: heapless::Vec<&mut Sequence, MAX_RUNNING> =
         flights.iter_mut().map(|flight| &mut flight.sequence).collect();
     let mut tokens = 0;
-    let began = tasks::run_nanos();
+    let began = computed_nanos();
     let mut go_on = || !desk::with(|desk| desk.must_end(time::uptime_nanos())).unwrap_or(false);
     let done = model.engine.step(&mut sequences, prompt, &mut go_on, &mut |index, piece| {
         let Some(&(id, as_numbers)) = ids.get(index) else { return Flow::Continue };
@@ -114,7 +114,7 @@ fn step(model: &mut Model, flights: &mut [Flight], run: &[RequestId]) {
         deliver(id, as_numbers, &piece);
         Flow::Continue
     });
-    let took = tasks::run_nanos().saturating_sub(began);
+    let took = computed_nanos().saturating_sub(began);
     if let Some(done) = done
         && done.prompt == 0
         && tokens > 0
@@ -123,6 +123,12 @@ fn step(model: &mut Model, flights: &mut [Flight], run: &[RequestId]) {
     }
     desk::with(|desk| desk.stepped());
     desk::tell_clients();
+}
+
+/// CPU time that this thread has computed for. Waiting for a worker whose CPU others take does not count: under a budget the workers have
+/// their time reserved, too.
+fn computed_nanos() -> u64 {
+    tasks::run_nanos().saturating_sub(WORKERS.waited_nanos())
 }
 
 fn deliver(id: RequestId, as_numbers: bool, piece: &Piece<'_>) {
@@ -223,7 +229,7 @@ fn measure(model: &mut Model) -> Result<(), SlmError> {
     let mut last = None;
     let mut watch = |piece: Piece<'_>| {
         if piece.origin == Origin::Model {
-            let now = tasks::run_nanos();
+            let now = computed_nanos();
             // The first one's time is the prompt's, too.
             if let Some(before) = last.replace(now) {
                 worst_case::saw(now.saturating_sub(before));
