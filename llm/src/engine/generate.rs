@@ -21,6 +21,8 @@ pub enum Origin {
     Record,
     /// A token that the model chose.
     Model,
+    /// No token: what stands for a character that the model began and did not complete.
+    Rest,
 }
 
 /// One token of the answer as it becomes known.

@@ -211,7 +211,7 @@ impl Engine<'_> {
             && let Some(rest) = sequence.text.finish()
         {
             let token = sequence.history.tokens.last().copied().unwrap_or(0);
-            sink(Piece { token, bytes: rest, origin: Origin::Model });
+            sink(Piece { token, bytes: rest, origin: Origin::Rest });
         }
     }
 }

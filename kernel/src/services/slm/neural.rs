@@ -136,6 +136,8 @@ fn deliver(id: RequestId, as_numbers: bool, piece: &Piece<'_>) {
         Origin::Prompt => return,
         Origin::Record => (true, 1),
         Origin::Model => (false, 1),
+        Origin::Rest if as_numbers => return,
+        Origin::Rest => (false, 0),
     };
     let number = piece.token.to_le_bytes();
     let bytes = if as_numbers { &number } else { piece.bytes };
@@ -212,7 +214,7 @@ fn continue_greedily(model: &mut Model, text: &str, tokens: usize) -> Result<Vec
     model.engine.tokenizer().encode(text, Special::Parse, &mut prompt);
     let mut ids = Vec::new();
     let mut keep = |piece: Piece<'_>| {
-        if piece.origin == Origin::Model && ids.len() < tokens {
+        if piece.origin == Origin::Model {
             ids.push(piece.token);
         }
         Flow::Continue
