@@ -143,6 +143,8 @@ enum ModelCommand {
 enum BenchCommand {
     /// The engine on this host, beside llama.cpp: speed, memory, and how near the memory's bandwidth it comes.
     Llm(bench::llm::Options),
+    /// Several sequences that decode together on this host, beside llama.cpp: tokens per second.
+    Batch(bench::batch::Options),
     /// The page allocator and the heap on this host, beside their peers: times and fragmentation.
     Mm {
         /// Leave the timings out.
@@ -248,6 +250,7 @@ fn dispatch(command: Option<Command>) -> Result<ExitCode> {
         }
         Command::Size => size::print_table(),
         Command::Bench { command: BenchCommand::Llm(options) } => bench::llm::bench(&options),
+        Command::Bench { command: BenchCommand::Batch(options) } => bench::batch::bench(&options),
         Command::Bench { command: BenchCommand::Mm { fragmentation } } => bench::mm::bench(fragmentation),
         Command::Bench { command: BenchCommand::Sched } => sched::bench(),
         Command::Bench { command: BenchCommand::Crash } => {

@@ -1,6 +1,7 @@
 //! Measurements: the engine and the allocators on the host beside their peers, and the booted kernel.
 
 pub mod bandwidth;
+pub mod batch;
 pub mod grammar;
 pub mod kernel;
 mod kernel_report;

@@ -3,6 +3,7 @@
 //! They are built in the user's cache folder, outside the repository, with explicit instruction-set flags: what
 //! `GGML_NATIVE` chooses crashes on some machines with AMX.
 
+mod batches;
 mod perplexity;
 mod quantise;
 mod source;
@@ -22,7 +23,7 @@ use std::process::{Command, Stdio};
 pub const VERSION: &str = "0.3.36";
 
 /// The programs that are built.
-const PROGRAMS: [&str; 3] = ["llama-bench", "llama-perplexity", "llama-quantize"];
+const PROGRAMS: [&str; 4] = ["llama-batched-bench", "llama-bench", "llama-perplexity", "llama-quantize"];
 
 /// llama.cpp, built.
 #[derive(Debug, Clone)]
