@@ -51,6 +51,9 @@ pub struct Machine {
     pub export_region: Option<PathBuf>,
     /// An image of a disk.
     pub disk: Option<PathBuf>,
+    /// The guest's clock counts its instructions, 1 ns each (`-icount`), so that what it measures does not depend on this host. By emulation
+    /// only.
+    pub instruction_clock: bool,
     /// Let a reset restart the machine instead of ending QEMU.
     pub restart_on_reset: bool,
 }
@@ -68,6 +71,7 @@ impl Machine {
             control: None,
             export_region: None,
             disk: None,
+            instruction_clock: false,
             restart_on_reset: false,
         }
     }
@@ -89,7 +93,11 @@ impl Machine {
         }
         packages::ensure(&packages::QEMU)?;
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-machine", "q35", "-accel", accelerator(), "-cpu", &self.cpu_model, "-m", &self.memory]);
+        let accelerator = if self.instruction_clock { "tcg" } else { accelerator() };
+        qemu.args(["-machine", "q35", "-accel", accelerator, "-cpu", &self.cpu_model, "-m", &self.memory]);
+        if self.instruction_clock {
+            qemu.args(["-icount", "shift=0"]);
+        }
         qemu.args(["-smp", &self.cpus.to_string(), "-display", "none"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         // An Intel 82574L, so that the machine has a device to ask about. No boot ROM: nothing boots from it.

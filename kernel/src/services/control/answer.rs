@@ -54,7 +54,7 @@ pub fn answer(
         Message::UploadChunk { offset, bytes } => match upload {
             Some(incoming) => match incoming.piece(offset, &bytes) {
                 Ok(()) => Ok((incoming.received(), None)),
-                Err(error) => Err((Reason::OutOfOrder, error)),
+                Err(error) => Err((Reason::OutOfOrder, error.to_string())),
             },
             None => Err((Reason::OutOfOrder, String::from("no upload has begun"))),
         },

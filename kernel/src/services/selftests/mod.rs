@@ -1,6 +1,8 @@
 //! Tests that the running kernel makes on itself: by the shell's `selftest`, or at boot by `selftest=<name>` on the
 //! kernel's command line.
 
+#[cfg(feature = "llm")]
+mod audit;
 #[cfg(all(feature = "llm", feature = "deterministic"))]
 mod budget;
 mod disk;
@@ -108,6 +110,8 @@ const TESTS: &[Test] = &[
         "A budgeted stream keeps its tokens per period beside threads that take every CPU.",
         budget::inference_budget,
     ),
+    #[cfg(feature = "llm")]
+    test("audit", "The audit's memory holds no byte of a prompt.", audit::audit),
     test("golden", "Prints the greedy tokens of two golden prompts.", golden::run),
     test(
         "background-churn",

@@ -1,0 +1,76 @@
+//! The audit's memory holds no byte of a prompt.
+
+use super::Outcome;
+use crate::services::slm::desk;
+use crate::services::system::Machine;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+use llm::service::{AUDIT_ENTRIES, AuditRing, CONSOLE, Fetched, Job, Operation};
+use shell::Inference;
+
+/// A text that is nowhere else.
+const MARK: &str = "xylophone-quagmire-7391";
+/// Shortest piece of it that would be found.
+const PIECE: usize = 6;
+
+/// Has the model asked about a text that is nowhere else, by a request that is served and ones that are refused, and looks for it in a dump of
+/// the ring's memory.
+pub fn audit() -> Outcome {
+    let machine = Machine;
+    let ask = |operation| {
+        let job = Job::new(CONSOLE, operation, String::from(MARK), 2).map_err(|error| error.to_string())?;
+        machine.submit(job).map_err(|error| error.to_string())
+    };
+    let before = machine.audit().last().map_or(0, |entry| entry.number);
+    let ids = [ask(Operation::Infer)?, ask(Operation::Stream)?];
+    // One of these is beyond the client's share.
+    let refused = (0..16).map(|_| ask(Operation::Infer)).filter(|result| {
+        result.as_ref().is_ok_and(|id| machine.cancel(*id).is_ok());
+        result.is_err()
+    });
+    let refused = refused.count();
+    for id in ids {
+        wait_for(&machine, id)?;
+    }
+    let dump = dump().ok_or("there is no desk")?;
+    let found = MARK.as_bytes().windows(PIECE).find(|piece| dump.windows(PIECE).any(|bytes| bytes == *piece));
+    let written = machine.audit().last().map_or(0, |entry| entry.number) - before;
+    match found {
+        Some(piece) => Err(alloc::format!("the ring holds `{}`", String::from_utf8_lossy(piece))),
+        None if written < 3 || refused == 0 => Err(alloc::format!("{written} operations, {refused} refused")),
+        None => Ok(alloc::format!(
+            "{written} operations about a text, {refused} of them refused; no {PIECE} bytes of it in the ring's {} bytes",
+            dump.len()
+        )),
+    }
+}
+
+fn wait_for(machine: &Machine, id: u32) -> Result<(), String> {
+    let mut text = Vec::new();
+    for _ in 0..600 {
+        text.clear();
+        match machine.fetch(id, Duration::from_millis(100), &mut text) {
+            Ok(Fetched::End(_)) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Err(String::from("an answer did not end within a minute"))
+}
+
+/// The bytes of the ring as they lie in memory.
+fn dump() -> Option<Vec<u8>> {
+    const BYTES: usize = size_of::<AuditRing>();
+    const _: () = assert!(BYTES > AUDIT_ENTRIES * 32);
+    let mut bytes = Vec::with_capacity(BYTES);
+    desk::with(|desk| {
+        let ring: *const AuditRing = desk.audit();
+        for at in 0..BYTES {
+            // SAFETY: within the ring, which the desk's lock keeps alive and as it is. Volatile, for some of the bytes are padding:
+            // whatever lies there is what a dump would show.
+            bytes.push(unsafe { ring.cast::<u8>().add(at).read_volatile() });
+        }
+    })?;
+    Some(bytes)
+}
