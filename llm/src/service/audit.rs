@@ -1,6 +1,8 @@
 //! What was asked of the service, by whom, and what came of it: never the text.
 
 use super::request::ClientId;
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
 
 /// Operations that the ring remembers.
 pub const AUDIT_ENTRIES: usize = 256;
@@ -129,27 +131,40 @@ impl AuditEntry {
     }
 }
 
-/// The last [`AUDIT_ENTRIES`] operations.
+/// The last [`AUDIT_ENTRIES`] operations. Its memory is taken when it is made.
 pub struct AuditRing {
-    entries: [AuditEntry; AUDIT_ENTRIES],
+    /// A ring from the time on when it is full.
+    entries: Vec<AuditEntry>,
     /// Entries written since boot.
     written: u64,
 }
 
 impl AuditRing {
     /// An empty ring.
-    pub const fn new() -> Self {
-        let empty = AuditEntry::new(0, Operation::Load, Status(0));
-        Self { entries: [empty; AUDIT_ENTRIES], written: 0 }
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new() -> Result<Self, TryReserveError> {
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(AUDIT_ENTRIES)?;
+        Ok(Self { entries, written: 0 })
     }
 
     /// Adds an entry and numbers it.
     pub fn add(&mut self, entry: AuditEntry) {
         let slot = (self.written % AUDIT_ENTRIES as u64) as usize;
         self.written += 1;
-        if let Some(place) = self.entries.get_mut(slot) {
-            *place = AuditEntry { number: self.written, ..entry };
+        let entry = AuditEntry { number: self.written, ..entry };
+        match self.entries.get_mut(slot) {
+            Some(place) => *place = entry,
+            // There is room: the ring is not full yet.
+            None => self.entries.push(entry),
         }
+    }
+
+    /// All that is in the ring's memory, in no order.
+    pub fn memory(&self) -> &[AuditEntry] {
+        &self.entries
     }
 
     /// How many were written since boot.
@@ -165,19 +180,13 @@ impl AuditRing {
     }
 }
 
-impl Default for AuditRing {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_ring_keeps_the_last_ones_in_order() {
-        let mut ring = AuditRing::new();
+        let mut ring = AuditRing::new().unwrap();
         for client in 0..AUDIT_ENTRIES as u32 + 3 {
             ring.add(AuditEntry::new(client, Operation::Infer, Status::OK));
         }

@@ -1,6 +1,8 @@
 //! Who was served how much: start-time fair queueing over clients.
 
 use super::request::ClientId;
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
 
 /// Clients that are remembered; beyond it the one that came last of those without requests is forgotten.
 pub(super) const CLIENTS: usize = 64;
@@ -28,31 +30,23 @@ pub struct ClientStats {
 
 /// All clients.
 pub(super) struct Clients {
-    table: [ClientStats; CLIENTS],
-    len: usize,
+    table: Vec<ClientStats>,
     clock: u64,
     /// The desk's virtual time: that of the client served last, when it was.
     virtual_now: u64,
 }
 
 impl Clients {
-    pub(super) const fn new() -> Self {
-        const NOBODY: ClientStats = ClientStats {
-            client: 0,
-            open: 0,
-            running: 0,
-            submitted: 0,
-            rejected: 0,
-            tokens: 0,
-            virtual_time: 0,
-            seen: 0,
-        };
-        Self { table: [NOBODY; CLIENTS], len: 0, clock: 0, virtual_now: 0 }
+    /// Nobody yet, and room for all.
+    pub(super) fn new() -> Result<Self, TryReserveError> {
+        let mut table = Vec::new();
+        table.try_reserve_exact(CLIENTS)?;
+        Ok(Self { table, clock: 0, virtual_now: 0 })
     }
 
     /// Those that are remembered.
     pub(super) fn all(&self) -> &[ClientStats] {
-        self.table.get(..self.len).unwrap_or_default()
+        &self.table
     }
 
     /// Counts a request that was taken. A client that had none begins at the desk's time at least: it gets no credit for its absence.
@@ -115,7 +109,7 @@ impl Clients {
     }
 
     fn find(&mut self, client: ClientId) -> Option<&mut ClientStats> {
-        self.table.get_mut(..self.len)?.iter_mut().find(|c| c.client == client)
+        self.table.iter_mut().find(|c| c.client == client)
     }
 
     /// The client's entry, made if need be; `None` only while every client in a full table has requests.
@@ -125,9 +119,9 @@ impl Clients {
         let known = self.all().iter().position(|c| c.client == client);
         let place = match known {
             Some(place) => place,
-            None if self.len < CLIENTS => {
-                self.len += 1;
-                self.len - 1
+            None if self.table.len() < CLIENTS => {
+                self.table.push(ClientStats::default());
+                self.table.len() - 1
             }
             None => {
                 let idle = self.all().iter().enumerate().filter(|(_, c)| c.open == 0);

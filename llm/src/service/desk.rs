@@ -97,10 +97,10 @@ impl Service {
         Ok(Self {
             limits,
             requests,
-            clients: Clients::new(),
+            clients: Clients::new()?,
             pace: None,
             spread: Spread::default(),
-            audit: AuditRing::new(),
+            audit: AuditRing::new()?,
             stats: Stats::default(),
             last_id: 0,
             order,

@@ -1,9 +1,9 @@
 //! Exact quantiles of the last measurements.
 
 /// How many are kept.
-const KEPT: usize = 512;
+const KEPT: usize = 256;
 
-/// The last [`KEPT`] values of something, 4 KiB.
+/// The last [`KEPT`] values of something, 2 KiB.
 #[derive(Clone)]
 pub struct Recent {
     values: [u64; KEPT],

@@ -2,7 +2,7 @@
 
 use super::recent::Recent;
 
-/// Counts and times. Times are of the last 512 requests, in nanoseconds.
+/// Counts and times. Times are of the last 256 requests, in nanoseconds.
 #[derive(Clone, Default)]
 pub struct Stats {
     /// Requests taken.

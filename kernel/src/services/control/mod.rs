@@ -1,8 +1,8 @@
 //! The control plane on the ports of virtio-consoles: programs outside ask, the kernel answers.
 //!
-//! One thread serves all ports ([`line`]), each with a session of its own, which begins anew with each client. A port whose client
+//! One thread serves all ports ([`Line`]), each with a session of its own, which begins anew with each client. A port whose client
 //! does not read what it asked for is not read either, until it does; the others are served meanwhile. What takes long is done elsewhere:
-//! inference by the model's thread, loading by a thread of its own ([`work`]).
+//! inference by the model's thread, loading by a thread of its own (`work`).
 
 mod answer;
 mod keys;

@@ -6,7 +6,7 @@ use crate::services::system::Machine;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use llm::service::{AUDIT_ENTRIES, AuditRing, CONSOLE, Fetched, Job, Operation};
+use llm::service::{AUDIT_ENTRIES, AuditEntry, CONSOLE, Fetched, Job, Operation};
 use shell::Inference;
 
 /// A text that is nowhere else.
@@ -62,15 +62,13 @@ fn wait_for(machine: &Machine, id: u32) -> Result<(), String> {
 
 /// The bytes of the ring as they lie in memory.
 fn dump() -> Option<Vec<u8>> {
-    const BYTES: usize = size_of::<AuditRing>();
-    const _: () = assert!(BYTES > AUDIT_ENTRIES * 32);
-    let mut bytes = Vec::with_capacity(BYTES);
+    let mut bytes = Vec::with_capacity(AUDIT_ENTRIES * size_of::<AuditEntry>());
     desk::with(|desk| {
-        let ring: *const AuditRing = desk.audit();
-        for at in 0..BYTES {
+        let ring = desk.audit().memory();
+        for at in 0..size_of_val(ring) {
             // SAFETY: within the ring, which the desk's lock keeps alive and as it is. Volatile, for some of the bytes are padding:
             // whatever lies there is what a dump would show.
-            bytes.push(unsafe { ring.cast::<u8>().add(at).read_volatile() });
+            bytes.push(unsafe { ring.as_ptr().cast::<u8>().add(at).read_volatile() });
         }
     })?;
     Some(bytes)
