@@ -1,8 +1,9 @@
 //! Which tokens are good: the tokens given out, and what guessing costs.
 //!
 //! A presented token is compared with every slot, filled or not, in constant time. Wrong ones lock the client out
-//! for longer and longer; a second, laxer count over all clients keeps many ports from being many tries. While a
-//! client is locked out its tokens are refused without a look, the right one too, so the lock-out tells nothing.
+//! for longer and longer; a second, laxer count over all clients keeps many ports from being many tries. It holds up only
+//! those whose last token was wrong: nobody locks out a neighbour who behaves. While a client is locked out its tokens
+//! are refused without a look, the right one too, so the lock-out tells nothing.
 //! The console does not come this way: [`Authority::rotate`] and [`Authority::current`] always work.
 
 use core::fmt;
@@ -18,8 +19,8 @@ pub const EMBEDDED: usize = 7;
 pub const CLIENTS: usize = 32;
 /// Wrong tokens in a row from one client, of which the last locks it out.
 pub const CLIENT_FAILURES: u32 = 5;
-/// Wrong tokens from all clients together, of which the last locks all of them out. A right token does not undo
-/// them: only [`FORGET_NS`] does.
+/// Wrong tokens from all clients together, of which the last locks out every client whose last token was wrong. A right
+/// token does not undo them: only [`FORGET_NS`] does.
 pub const ALL_FAILURES: u32 = 20;
 /// After this time one failure of all clients together is forgotten.
 pub const FORGET_NS: u64 = 10_000_000_000;
@@ -138,7 +139,8 @@ impl Authority {
     ) -> Result<Rights, Denial> {
         self.all.forget(now_ns, FORGET_NS);
         let client = &mut self.clients[client as usize % CLIENTS];
-        let left = client.left(now_ns).max(self.all.left(now_ns));
+        let all_left = if client.has_failed() { self.all.left(now_ns) } else { 0 };
+        let left = client.left(now_ns).max(all_left);
         if left > 0 {
             let retry_after_ms = u32::try_from(left.div_ceil(1_000_000)).unwrap_or(u32::MAX);
             return Err(Denial::LockedOut { retry_after_ms });
@@ -288,9 +290,25 @@ mod tests {
                 compared += u64::from(answer == Err(Denial::Wrong));
             }
         }
-        // Twenty at once; later about one for each that is forgotten.
-        assert!(compared <= u64::from(ALL_FAILURES) + hour * SECOND / FORGET_NS + 10, "{compared}");
+        // Each client's first, twenty at once; later about one for each that is forgotten.
+        let at_once = u64::from(ALL_FAILURES) + CLIENTS as u64;
+        assert!(compared <= at_once + hour * SECOND / FORGET_NS + 10, "{compared}");
         assert!(authority.check(admin, Rights::ADMIN, hour * SECOND + LONGEST, 0).is_ok());
+    }
+
+    #[test]
+    fn whoever_behaves_is_not_locked_out_by_others() {
+        let (mut authority, admin, submit) = authority();
+        assert!(authority.check(submit, Rights::SUBMIT, 0, 9).is_ok());
+        for client in 0..8 {
+            (0..4)
+                .for_each(|_| drop(authority.check(Token::new(Rights::ADMIN, 1), Rights::ADMIN, 0, client)));
+        }
+        assert!(matches!(authority.check(admin, Rights::ADMIN, 0, 7), Err(Denial::LockedOut { .. })));
+        assert!(authority.check(submit, Rights::SUBMIT, 0, 9).is_ok());
+        // From its first wrong token on it is treated as the others are.
+        assert_eq!(authority.check(Token::new(Rights::ADMIN, 1), Rights::ADMIN, 0, 9), Err(Denial::Wrong));
+        assert!(matches!(authority.check(submit, Rights::SUBMIT, 0, 9), Err(Denial::LockedOut { .. })));
     }
 
     #[test]

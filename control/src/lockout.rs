@@ -22,6 +22,11 @@ impl Lockout {
         self.until_ns.saturating_sub(now_ns)
     }
 
+    /// Whether there is a failure that is not forgotten.
+    pub const fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// A failure. From the `allowed`th on each locks out, for 1 s, 2 s, 4 s and so on up to [`LONGEST`].
     pub fn failed(&mut self, now_ns: u64, allowed: u32) {
         self.failures = self.failures.saturating_add(1);
