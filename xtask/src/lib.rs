@@ -33,6 +33,7 @@
 pub mod bench;
 pub mod ci;
 pub mod control_ports;
+pub mod control_stress;
 pub mod crash;
 pub mod disk;
 pub mod export_region;

@@ -10,7 +10,9 @@ use xtask::kernel_image::{self, Variant};
 use xtask::model::fetch;
 use xtask::qemu::{Boot, Machine};
 use xtask::workspace::Workspace;
-use xtask::{bench, ci, crash, disk, export_region, fuzz, image, perplexity, run, sched, size, soak};
+use xtask::{
+    bench, ci, control_stress, crash, disk, export_region, fuzz, image, perplexity, run, sched, size, soak,
+};
 
 /// Builds, runs, tests and measures the AUTON kernel.
 #[derive(Parser)]
@@ -49,6 +51,11 @@ enum Command {
         /// How long to go on.
         #[arg(long, default_value_t = 10)]
         minutes: u64,
+    },
+    /// Drive a part of the booted kernel as hard as can be.
+    Stress {
+        #[command(subcommand)]
+        command: StressCommand,
     },
     /// Run a fuzz target, such as `gguf`.
     Fuzz {
@@ -162,6 +169,12 @@ enum BenchCommand {
 }
 
 #[derive(Subcommand)]
+enum StressCommand {
+    /// The control plane: hostile frames beside a stream, hosts that come and go, many clients at once.
+    Control(control_stress::Options),
+}
+
+#[derive(Subcommand)]
 enum FitCommand {
     /// The crash predictor.
     Crash {
@@ -260,6 +273,7 @@ fn dispatch(command: Option<Command>) -> Result<ExitCode> {
         Command::Bench { command: BenchCommand::Grammar } => bench::grammar::bench(),
         Command::Bench { command: BenchCommand::Kernel(options) } => bench::kernel::bench(&options),
         Command::Soak { minutes } => soak::soak(minutes),
+        Command::Stress { command: StressCommand::Control(options) } => control_stress::stress(&options),
         Command::Fuzz { target, runs, seed } => fuzz::fuzz(&target, runs, seed),
         Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),
         Command::Eval { command } => evaluate(command),
