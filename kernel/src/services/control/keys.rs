@@ -1,5 +1,6 @@
 //! The tokens of this kernel, and where their secrets come from.
 
+use crate::drivers::virtio::entropy;
 use crate::services::slm::desk;
 use crate::services::system::Machine;
 use crate::sync::IrqMutex;
@@ -28,10 +29,13 @@ pub fn with<R>(act: impl FnOnce(&mut Authority) -> R) -> R {
     act(&mut AUTHORITY.lock())
 }
 
-/// 64 bits of the CPU's random number generator (NIST SP 800-90A behind RDRAND).
+/// 64 bits of the CPU's random number generator (NIST SP 800-90A behind RDRAND), or, where it has none, of the host's.
 fn random() -> Option<u64> {
-    let source = RdRand::new()?;
-    (0..TRIES).find_map(|_| source.get_u64()).filter(|bits| !matches!(*bits, 0 | u64::MAX))
+    let bits = match RdRand::new() {
+        Some(source) => (0..TRIES).find_map(|_| source.get_u64()),
+        None => entropy::next(),
+    };
+    bits.filter(|bits| !matches!(*bits, 0 | u64::MAX))
 }
 
 /// Makes a token of fresh secret bits.
