@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 use xtask::control_ports::{ControlPorts, Place};
-use xtask::export_region;
 use xtask::guest::Guest;
 use xtask::qemu::Machine;
 use xtask::workspace::Workspace;
+use xtask::{disk, export_region};
 
 /// A machine that is busy with other tests may be slower than the usual 2 s.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,7 +89,10 @@ fn question(max_tokens: u32) -> Message {
 #[test]
 fn a_host_loads_asks_and_finds_exactly_that_in_the_audit() {
     let (machine, ports, region) = machine("load.sock");
-    let (mut guest, _) = boot(&machine);
+    let image = scratch().join("audit.img");
+    let _ = std::fs::remove_file(&image);
+    disk::make(&image, "64M").unwrap();
+    let (mut guest, _) = boot(&Machine { disk: Some(image.clone()), ..machine });
     let [admin, submit] = keys(&mut guest);
     let socket = ports.path(0).unwrap();
 
@@ -112,15 +115,17 @@ fn a_host_loads_asks_and_finds_exactly_that_in_the_audit() {
     let console = guest.json(&format!("llminfer \"{QUESTION}\" --max-tokens 10 --json"), ANSWER).unwrap();
     assert_eq!(streamed.trim_end(), console["answer"].as_str().unwrap().trim_end());
 
-    // The export is the same document, where the host can read it.
+    // The export is the same document, where the host can read it: while the machine runs, and on its disk.
     let exported = guest.command("llmctl audit --export", COMMAND).unwrap();
-    assert!(exported.contains("shared memory"), "{exported}");
+    assert!(exported.contains("shared memory") && exported.contains("/audit/audit.json"), "{exported}");
     let document: Value = serde_json::from_slice(&export_region::read(&region).unwrap()).unwrap();
     assert_eq!(document["entries"].as_array().unwrap()[..3], entries[..]);
 
     let passed = guest.command("selftest audit", ANSWER).unwrap();
     assert!(passed.contains("passed"), "{passed}");
     power_off(guest);
+    let on_disk: Value = serde_json::from_slice(&disk::read(&image, "/audit/audit.json").unwrap()).unwrap();
+    assert_eq!(on_disk, document);
 }
 
 #[test]

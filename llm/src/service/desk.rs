@@ -59,6 +59,8 @@ struct Request {
     deadline: Option<u64>,
     tokens: u32,
     cancelled: bool,
+    /// Its client is gone: it ends soon, and nobody is told.
+    orphan: bool,
     paused_since: Option<u64>,
     period_misses: u64,
     /// When it was over.
@@ -150,6 +152,7 @@ impl Service {
             deadline,
             tokens: 0,
             cancelled: false,
+            orphan: false,
             paused_since: None,
             period_misses: 0,
             ended: 0,
@@ -177,8 +180,11 @@ impl Service {
         client: ClientId,
         out: &mut Vec<u8>,
     ) -> Result<Fetched, UnknownRequest> {
-        let at =
-            self.requests.iter().position(|r| r.id == id && r.client == client).ok_or(UnknownRequest(id))?;
+        let at = self
+            .requests
+            .iter()
+            .position(|r| r.id == id && r.client == client && !r.orphan)
+            .ok_or(UnknownRequest(id))?;
         let request = &mut self.requests[at];
         if let Some(chunk) = request.outbox.take(out) {
             self.changes += u64::from(request.paused_since.is_some());
@@ -229,7 +235,7 @@ impl Service {
             let _ = self.cancel(id, Some(client), now);
         }
         self.requests.retain(|r| !(mine(r) && matches!(r.stage, Stage::Over(_))));
-        self.requests.iter_mut().filter(|r| mine(r)).for_each(|r| r.client = NOBODY);
+        self.requests.iter_mut().filter(|r| mine(r)).for_each(|r| r.orphan = true);
     }
 
     // What the model's thread asks.
@@ -407,7 +413,7 @@ impl Service {
         let entry = AuditEntry { prompt_len: request.prompt_len, tokens: request.tokens, reason, ..entry };
         request.ended = now;
         request.stage = Stage::Over(outcome);
-        let client = request.client;
+        let (client, orphan) = (request.client, request.orphan);
         self.stats.prompt_tokens += u64::from(counts.prompt_tokens);
         self.stats.requests_with_misses += u64::from(request.period_misses > 0);
         *match end {
@@ -422,7 +428,7 @@ impl Service {
         self.full = false;
         self.changes += 1;
         self.record(entry, now);
-        if client == NOBODY {
+        if orphan {
             self.requests.retain(|r| r.id != id);
         }
     }
@@ -556,9 +562,6 @@ impl Service {
         }
     }
 }
-
-/// Client of requests whose own client is gone.
-const NOBODY: ClientId = ClientId::MAX;
 
 impl Request {
     fn state(&self) -> RequestState {

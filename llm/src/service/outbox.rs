@@ -69,10 +69,9 @@ impl Outbox {
             let (now, later) = text.split_at(room.min(text.len()));
             self.bytes.extend(now);
             self.open.bytes += now.len() as u32;
-            if later.is_empty() {
+            if later.is_empty() || self.close() == 0 {
                 break;
             }
-            self.close();
             text = later;
         }
         if self.open.tokens >= limit {

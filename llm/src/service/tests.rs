@@ -260,6 +260,7 @@ proptest! {
             service.requests().filter(|r| !matches!(r.state, RequestState::Done(_))).for_each(|r| *of.entry(r.client).or_default() += 1);
             for client in service.clients() {
                 prop_assert!(client.open <= limits.of_client);
+                prop_assert_eq!(client.open, of.get(&client.client).copied().unwrap_or(0));
             }
             let stats = service.stats();
             let over = stats.completed + stats.cancelled + stats.failed + stats.deadlines_missed;

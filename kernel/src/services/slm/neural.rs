@@ -66,6 +66,10 @@ fn work(model: &mut Model, flights: &mut Vec<Flight>, turn: &mut Turn) -> bool {
         worked = true;
         match Flight::begin(model, id, job) {
             Ok(flight) => flights.push(flight),
+            // Nobody else holds any of the cache, so waiting would not help.
+            Err(NotYet::Full(_)) if flights.is_empty() => {
+                fail(id, Failure::Engine(String::from("the cache has no room for it")));
+            }
             Err(NotYet::Full(job)) => {
                 desk::with(|desk| desk.put_back(id, *job));
                 break;
