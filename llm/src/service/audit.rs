@@ -1,11 +1,13 @@
 //! What was asked of the service, by whom, and what came of it: never the text.
 
-use super::request::ClientId;
+use super::request::{CONSOLE, ClientId};
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
-/// Operations that the ring remembers.
+/// Operations that the ring remembers, but for those refused to clients outside.
 pub const AUDIT_ENTRIES: usize = 256;
+/// Of these it remembers so many.
+pub const AUDIT_REFUSALS: usize = 64;
 
 /// Declares the operations with their number and name.
 macro_rules! operations {
@@ -131,40 +133,67 @@ impl AuditEntry {
     }
 }
 
-/// The last [`AUDIT_ENTRIES`] operations. Its memory is taken when it is made.
+/// The last operations: [`AUDIT_ENTRIES`] of them, and apart from these the last [`AUDIT_REFUSALS`] that were refused to clients outside. So nobody
+/// without a token can push out what others did. Its memory is taken when it is made.
 pub struct AuditRing {
-    /// A ring from the time on when it is full.
-    entries: Vec<AuditEntry>,
+    done: Ring,
+    refused: Ring,
     /// Entries written since boot.
     written: u64,
 }
 
+/// The last so many entries.
+struct Ring {
+    /// A ring from the time on when it is full.
+    entries: Vec<AuditEntry>,
+    size: usize,
+    /// Where the oldest is then, and the next one goes.
+    next: usize,
+}
+
+impl Ring {
+    fn new(size: usize) -> Result<Self, TryReserveError> {
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(size)?;
+        Ok(Self { entries, size, next: 0 })
+    }
+
+    fn add(&mut self, entry: AuditEntry) {
+        match self.entries.get_mut(self.next) {
+            Some(oldest) => *oldest = entry,
+            // There is room: the ring is not full yet.
+            None => self.entries.push(entry),
+        }
+        self.next = (self.next + 1) % self.size;
+    }
+
+    /// Oldest first.
+    fn entries(&self) -> impl Iterator<Item = &AuditEntry> {
+        let (newer, older) = self.entries.split_at_checked(self.next).unwrap_or((&self.entries, &[]));
+        older.iter().chain(newer)
+    }
+}
+
 impl AuditRing {
-    /// An empty ring.
+    /// An empty one.
     ///
     /// # Errors
     /// There is no memory.
     pub fn new() -> Result<Self, TryReserveError> {
-        let mut entries = Vec::new();
-        entries.try_reserve_exact(AUDIT_ENTRIES)?;
-        Ok(Self { entries, written: 0 })
+        Ok(Self { done: Ring::new(AUDIT_ENTRIES)?, refused: Ring::new(AUDIT_REFUSALS)?, written: 0 })
     }
 
     /// Adds an entry and numbers it.
     pub fn add(&mut self, entry: AuditEntry) {
-        let slot = (self.written % AUDIT_ENTRIES as u64) as usize;
         self.written += 1;
-        let entry = AuditEntry { number: self.written, ..entry };
-        match self.entries.get_mut(slot) {
-            Some(place) => *place = entry,
-            // There is room: the ring is not full yet.
-            None => self.entries.push(entry),
-        }
+        let outside = entry.client != CONSOLE && entry.status.has(Status::REJECT);
+        let ring = if outside { &mut self.refused } else { &mut self.done };
+        ring.add(AuditEntry { number: self.written, ..entry });
     }
 
-    /// All that is in the ring's memory, in no order.
-    pub fn memory(&self) -> &[AuditEntry] {
-        &self.entries
+    /// All that is in its memory, in no order.
+    pub fn memory(&self) -> [&[AuditEntry]; 2] {
+        [&self.done.entries, &self.refused.entries]
     }
 
     /// How many were written since boot.
@@ -174,9 +203,12 @@ impl AuditRing {
 
     /// Those that are still there, oldest first.
     pub fn entries(&self) -> impl Iterator<Item = &AuditEntry> {
-        let kept = self.written.min(AUDIT_ENTRIES as u64);
-        let first = self.written - kept;
-        (first..self.written).filter_map(|n| self.entries.get((n % AUDIT_ENTRIES as u64) as usize))
+        let (mut done, mut refused) = (self.done.entries().peekable(), self.refused.entries().peekable());
+        core::iter::from_fn(move || match (done.peek(), refused.peek()) {
+            (Some(one), Some(other)) if one.number < other.number => done.next(),
+            (Some(_), None) => done.next(),
+            _ => refused.next(),
+        })
     }
 }
 
@@ -193,6 +225,17 @@ mod tests {
         let clients: alloc::vec::Vec<u32> = ring.entries().map(|entry| entry.client).collect();
         assert_eq!(clients, (3..AUDIT_ENTRIES as u32 + 3).collect::<alloc::vec::Vec<u32>>());
         assert_eq!(ring.entries().last().map(|entry| entry.number), Some(ring.written()));
+    }
+
+    #[test]
+    fn refusals_to_others_push_out_only_each_other() {
+        let mut ring = AuditRing::new().unwrap();
+        ring.add(AuditEntry::new(1, Operation::Stream, Status::OK));
+        (0..1000).for_each(|_| ring.add(AuditEntry::new(1, Operation::Access, Status::REJECT)));
+        ring.add(AuditEntry::new(0, Operation::Budget, Status::REJECT));
+        let numbers: Vec<u64> = ring.entries().map(|entry| entry.number).collect();
+        assert_eq!(numbers.len(), AUDIT_REFUSALS + 2);
+        assert!(numbers.is_sorted() && numbers[0] == 1 && numbers.last() == Some(&1002));
     }
 
     #[test]

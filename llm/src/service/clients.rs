@@ -103,7 +103,12 @@ impl Clients {
         self.all().iter().find(|c| c.client == client).map_or(0, |c| c.open)
     }
 
-    /// What orders clients: who was served least, and of those alike, who has the fewest in flight.
+    /// Requests that a client has in flight.
+    pub(super) fn running(&self, client: ClientId) -> u32 {
+        self.all().iter().find(|c| c.client == client).map_or(0, |c| c.running)
+    }
+
+    /// What orders clients: who has the fewest in flight, and of those alike, who was served least.
     pub(super) fn rank(&self, client: ClientId) -> (u32, u64) {
         self.all().iter().find(|c| c.client == client).map_or((0, 0), |c| (c.running, c.virtual_time))
     }

@@ -62,6 +62,8 @@ struct Request {
     /// Its client is gone: it ends soon, and nobody is told.
     orphan: bool,
     paused_since: Option<u64>,
+    /// When it last went on, or was taken.
+    served: u64,
     period_misses: u64,
     /// When it was over.
     ended: u64,
@@ -84,6 +86,8 @@ pub struct Service {
     /// The model had no room for the request that was put back: nobody is started before one has ended.
     full: bool,
     changes: u64,
+    /// There is a model.
+    open: bool,
 }
 
 impl Service {
@@ -108,6 +112,7 @@ impl Service {
             order,
             full: false,
             changes: 0,
+            open: true,
         })
     }
 
@@ -120,9 +125,10 @@ impl Service {
     pub fn submit(&mut self, job: Job, now: u64) -> Result<RequestId, SubmitError> {
         let queued = self.requests.iter().filter(|r| matches!(r.stage, Stage::Queued(_))).count();
         let open = self.clients.open(job.client);
-        let refusal = match (queued >= self.limits.queue, open >= self.limits.of_client) {
-            (true, _) => Some(SubmitError::Busy { queued }),
-            (_, true) => Some(SubmitError::TooManyOfClient { open }),
+        let refusal = match (self.open, queued >= self.limits.queue, open >= self.limits.of_client) {
+            (false, ..) => Some(SubmitError::NoModel),
+            (_, true, _) => Some(SubmitError::Busy { queued }),
+            (_, _, true) => Some(SubmitError::TooManyOfClient { open }),
             _ => None,
         };
         if let Some(error) = refusal {
@@ -154,6 +160,7 @@ impl Service {
             cancelled: false,
             orphan: false,
             paused_since: None,
+            served: now,
             period_misses: 0,
             ended: 0,
             outbox: super::Outbox::empty(),
@@ -162,8 +169,7 @@ impl Service {
         Ok(self.last_id)
     }
 
-    /// Audits a request that was refused before it came to the desk (no model is loaded).
-    pub fn refuse(&mut self, job: &Job, error: SubmitError, now: u64) {
+    fn refuse(&mut self, job: &Job, error: SubmitError, now: u64) {
         self.clients.rejected(job.client);
         self.stats.rejected += 1;
         let entry = AuditEntry::new(job.client, job.operation, Status::REJECT);
@@ -201,28 +207,25 @@ impl Service {
         }
     }
 
-    /// Has a request end soon; what it answered so far can be fetched. `client`: whose it must be, or `None` for the console, which may
-    /// end any.
+    /// Has a request end soon, on behalf of `by`; what it answered so far can be fetched. `any`: another client's, too.
     ///
     /// # Errors
-    /// There is no such request under way.
-    pub fn cancel(
-        &mut self,
-        id: RequestId,
-        client: Option<ClientId>,
-        now: u64,
-    ) -> Result<(), UnknownRequest> {
+    /// There is no such request under way. That is audited as well.
+    pub fn cancel(&mut self, id: RequestId, by: ClientId, any: bool, now: u64) -> Result<(), UnknownRequest> {
         let found = self.requests.iter_mut().find(|r| {
-            r.id == id && client.is_none_or(|client| r.client == client) && !matches!(r.stage, Stage::Over(_))
+            r.id == id && (any || r.client == by) && !r.orphan && !matches!(r.stage, Stage::Over(_))
         });
-        let request = found.ok_or(UnknownRequest(id))?;
+        let entry = AuditEntry::new(by, Operation::Cancel, Status::OK);
+        let Some(request) = found else {
+            self.record(AuditEntry { status: Status::REJECT, reason: "unknown-request", ..entry }, now);
+            return Err(UnknownRequest(id));
+        };
         request.cancelled = true;
-        let (owner, queued) = (request.client, matches!(request.stage, Stage::Queued(_)));
-        if queued {
+        if matches!(request.stage, Stage::Queued(_)) {
             self.complete(id, End::Cancelled, Counts::default(), now);
         }
         self.changes += 1;
-        self.record(AuditEntry::new(client.unwrap_or(owner), Operation::Cancel, Status::OK), now);
+        self.record(entry, now);
         Ok(())
     }
 
@@ -232,7 +235,7 @@ impl Service {
         let open = |r: &Request| mine(r) && !r.cancelled && !matches!(r.stage, Stage::Over(_));
         while let Some(id) = self.requests.iter().find(|r| open(r)).map(|r| r.id) {
             // Its own, and looked at just now.
-            let _ = self.cancel(id, Some(client), now);
+            let _ = self.cancel(id, client, false, now);
         }
         self.requests.retain(|r| !(mine(r) && matches!(r.stage, Stage::Over(_))));
         self.requests.iter_mut().filter(|r| mine(r)).for_each(|r| r.orphan = true);
@@ -247,10 +250,12 @@ impl Service {
             return None;
         }
         let clients = &self.clients;
-        let waiting = self.requests.iter_mut().filter(|r| matches!(r.stage, Stage::Queued(_)));
+        // No client has all places: one who does not read his answers holds nobody up.
+        let most = self.limits.running.saturating_sub(1).max(1) as u32;
+        let may_start = |r: &Request| matches!(r.stage, Stage::Queued(_)) && clients.running(r.client) < most;
+        let waiting = self.requests.iter_mut().filter(|r| may_start(r));
         let next = waiting.min_by_key(|r| {
-            let aged = r.priority as u64 + now.saturating_sub(r.submitted) / AGE_NS;
-            (Reverse(aged.min(super::Priority::High as u64)), clients.rank(r.client), r.id)
+            (Reverse(aged(r.priority, now.saturating_sub(r.submitted))), clients.rank(r.client), r.id)
         })?;
         let Stage::Queued(mut job) = core::mem::replace(&mut next.stage, Stage::InFlight) else {
             return None;
@@ -274,39 +279,61 @@ impl Service {
         }
     }
 
-    /// Says in `turn` what to do now.
+    /// Says in `turn` what to do now. Higher priorities go first, and who was served longest ago goes first among those alike.
+    ///
+    /// Under a budget a token, and a row of a prompt beside others that decode, is one *unit* of the period's: it takes at most a token's
+    /// time. So prompts of others never cost a stream what was promised; they take what it leaves, or their share by priority.
     pub fn turn(&mut self, now: u64, turn: &mut Turn) {
         turn.clear();
         self.keep_time(now);
         let mut allowed = self.pace.as_ref().map_or(u32::MAX, |pace| pace.allowed(now));
+        let requests = &self.requests;
+        self.order.sort_unstable_by_key(|id| {
+            let request = requests.iter().find(|r| r.id == *id);
+            request.map(|r| (Reverse(aged(r.priority, now.saturating_sub(r.served))), r.served, *id))
+        });
+        let mut decoding = false;
         for at in 0..self.order.len() {
             let id = self.order[at];
             let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { continue };
-            let has_room = request.outbox.has_room();
-            self.stats.pauses += u64::from(!has_room && request.paused_since.is_none());
-            request.paused_since = (!has_room).then(|| request.paused_since.unwrap_or(now));
-            let abandoned = request
-                .paused_since
-                .is_some_and(|since| now.saturating_sub(since) >= self.limits.patience_ns);
+            let pauses = request.pauses();
+            self.stats.pauses += u64::from(pauses && request.paused_since.is_none());
+            request.paused_since = pauses.then(|| request.paused_since.unwrap_or(now));
+            let patience = self.limits.patience_ns;
+            let abandoned = request.paused_since.is_some_and(|since| now.saturating_sub(since) >= patience);
             if request.cancelled {
                 turn.push_end(id, End::Cancelled);
             } else if request.deadline.is_some_and(|deadline| now >= deadline) {
                 turn.push_end(id, End::Deadline);
             } else if abandoned {
                 turn.push_end(id, End::Abandoned);
-            } else if has_room && request.first_token.is_none() {
-                // Reading a prompt makes no tokens.
-                turn.push_run(id);
-            } else if has_room && allowed > 0 {
-                allowed -= 1;
-                turn.push_run(id);
+            } else if !pauses && request.first_token.is_none() {
+                turn.push_read(id);
+            } else if !pauses {
+                decoding = true;
+                if allowed > 0 {
+                    allowed -= 1;
+                    request.served = now;
+                    turn.push_run(id);
+                }
             }
         }
-        // Who did not go this time goes first the next time.
-        if let Some(last) = turn.run().last()
-            && let Some(at) = self.order.iter().position(|id| id == last)
-        {
-            self.order.rotate_left(at + 1);
+        let first_tokens = allowed;
+        let rows = if decoding { allowed } else { u32::MAX };
+        turn.limit(rows, first_tokens);
+    }
+
+    /// Rows of a prompt were read. Beside requests that decode they are units of the period's; the row that the first token came
+    /// of is counted with the token.
+    pub fn read(&mut self, id: RequestId, rows: u32, now: u64) {
+        let decoding = self.order.iter().any(|other| {
+            self.requests.iter().any(|r| r.id == *other && *other != id && r.first_token.is_some())
+        });
+        let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { return };
+        request.served = now;
+        let rows = rows.saturating_sub(u32::from(request.first_token.is_some()));
+        if let Some(pace) = self.pace.as_mut().filter(|_| decoding) {
+            pace.made(rows, now);
         }
     }
 
@@ -331,7 +358,9 @@ impl Service {
             .filter(|r| matches!(r.stage, Stage::InFlight))
             .filter_map(|r| r.paused_since);
         let patience = paused.min().map(|since| since.saturating_add(self.limits.patience_ns));
-        let due = self.pace.as_ref().filter(|_| !self.order.is_empty()).map(Pace::next_due);
+        let wants = |r: &Request| matches!(r.stage, Stage::InFlight) && r.paused_since.is_none();
+        let wanted = self.requests.iter().any(wants);
+        let due = self.pace.as_ref().filter(|_| wanted).map(Pace::next_due);
         [deadline, patience, due].into_iter().flatten().min()
     }
 
@@ -531,22 +560,25 @@ impl Service {
         }
     }
 
-    /// The model is gone: all requests fail.
-    pub fn fail_all(&mut self, now: u64) {
-        let open = |r: &Request| !matches!(r.stage, Stage::Over(_));
-        while let Some(id) = self.requests.iter().find(|r| open(r)).map(|r| r.id) {
+    /// Whether there is a model, from now on (there is, when the desk is made). Without one all requests fail, and new ones are refused.
+    pub fn set_open(&mut self, open: bool, now: u64) {
+        self.open = open;
+        let under_way = |r: &Request| !matches!(r.stage, Stage::Over(_));
+        while let (false, Some(id)) = (open, self.requests.iter().find(|r| under_way(r)).map(|r| r.id)) {
             self.fail(id, Failure::Unloaded, Counts::default(), now);
         }
     }
 
-    /// Ends queued requests whose deadline has passed.
-    fn end_late(&mut self, now: u64) {
+    /// Ends queued requests whose deadline has passed; whether there were any.
+    pub fn end_late(&mut self, now: u64) -> bool {
+        let before = self.stats.deadlines_missed;
         let late = |r: &Request| {
             matches!(r.stage, Stage::Queued(_)) && r.deadline.is_some_and(|deadline| now >= deadline)
         };
         while let Some(id) = self.requests.iter().find(|r| late(r)).map(|r| r.id) {
             self.complete(id, End::Deadline, Counts::default(), now);
         }
+        self.stats.deadlines_missed > before
     }
 
     /// Forgets answers that nobody fetched: those over their time, and the oldest ones beyond the bound.
@@ -563,7 +595,17 @@ impl Service {
     }
 }
 
+/// A priority, after so long a wait.
+fn aged(priority: super::Priority, waited: u64) -> u64 {
+    (priority as u64 + waited / AGE_NS).min(super::Priority::High as u64)
+}
+
 impl Request {
+    /// Whether it waits for its answer to be fetched: from when it is full until half of it was.
+    fn pauses(&self) -> bool {
+        if self.paused_since.is_some() { !self.outbox.is_half_empty() } else { !self.outbox.has_room() }
+    }
+
     fn state(&self) -> RequestState {
         match &self.stage {
             Stage::Queued(_) => RequestState::Queued,

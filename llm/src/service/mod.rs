@@ -27,7 +27,7 @@
 //! assert_eq!((started, job.prompt.as_str()), (id, "What is a page?"));
 //! let mut turn = Turn::default();
 //! service.turn(10, &mut turn);
-//! assert_eq!(turn.run(), [id]);
+//! assert_eq!((turn.reading(), turn.run()), (&[id][..], &[][..]));
 //! service.deliver(id, b"A piece of memory.", 1, false, 20);
 //! service.complete(id, End::Finished, Counts { tokens: 1, ..Counts::default() }, 30);
 //!
@@ -51,7 +51,7 @@ mod stats;
 mod tests;
 mod turns;
 
-pub use audit::{AUDIT_ENTRIES, AuditEntry, AuditRing, Operation, Status};
+pub use audit::{AUDIT_ENTRIES, AUDIT_REFUSALS, AuditEntry, AuditRing, Operation, Status};
 pub use budget::{Budget, BudgetError, MARGIN_PERCENT};
 pub use clients::ClientStats;
 pub use desk::{Limits, Service};

@@ -54,6 +54,11 @@ impl Outbox {
         self.bytes.len() + PIECE <= BYTES && self.ready.len() + 3 <= CHUNKS
     }
 
+    /// Whether half of the room is free again.
+    pub fn is_half_empty(&self) -> bool {
+        self.bytes.len() <= BYTES / 2 && self.ready.len() <= CHUNKS / 2
+    }
+
     /// Appends `tokens` tokens' text; closes the chunk at `limit` tokens, when it is full, or where a record ends. What has no room is
     /// cut: it cannot be, where [`has_room`](Self::has_room) was asked before. Says how many chunks were closed.
     pub fn put(&mut self, mut text: &[u8], tokens: u32, record: bool, limit: u32) -> u32 {

@@ -13,6 +13,8 @@ const MS: u64 = 1_000_000;
 #[derive(Default)]
 struct Model {
     wants: BTreeMap<RequestId, (usize, u32)>,
+    /// Rows of prompts that are left to be read, where it is not one.
+    prompts: BTreeMap<RequestId, u32>,
     turn: Turn,
 }
 
@@ -27,17 +29,40 @@ impl Model {
             let (_, tokens) = self.wants.remove(&id).unwrap();
             service.complete(id, end, Counts { tokens, ..Counts::default() }, now);
         }
-        for &id in self.turn.run() {
-            let (wanted, made) = self.wants.get_mut(&id).unwrap();
-            service.deliver(id, format!("w{made} ").as_bytes(), 1, false, now);
-            *made += 1;
-            if *made as usize == *wanted {
-                let counts = Counts { tokens: *made, ..Counts::default() };
-                service.complete(id, End::MaxTokens, counts, now);
-                self.wants.remove(&id);
-            }
+        let mut made = 0;
+        let turn = self.turn;
+        for &id in turn.run() {
+            self.token(service, id, now);
+            made += 1;
         }
-        self.turn.run().len() as u32
+        let mut rows = turn.rows();
+        let mut first_tokens = turn.first_tokens();
+        for &id in turn.reading() {
+            // The last row makes a token.
+            let left = self.prompts.get_mut(&id);
+            let left = left.map_or(1, |left| *left);
+            let now_read = left.min(rows).min(4).min(if first_tokens == 0 { left - 1 } else { left });
+            rows -= now_read;
+            if now_read == left {
+                first_tokens -= 1;
+                made += 1;
+                self.token(service, id, now);
+            }
+            self.prompts.insert(id, left - now_read);
+            service.read(id, now_read, now);
+        }
+        made
+    }
+
+    fn token(&mut self, service: &mut Service, id: RequestId, now: u64) {
+        let (wanted, made) = self.wants.get_mut(&id).unwrap();
+        service.deliver(id, format!("w{made} ").as_bytes(), 1, false, now);
+        *made += 1;
+        if *made as usize == *wanted {
+            let counts = Counts { tokens: *made, ..Counts::default() };
+            service.complete(id, End::MaxTokens, counts, now);
+            self.wants.remove(&id);
+        }
     }
 }
 
@@ -114,8 +139,8 @@ fn deadlines_cancellation_and_readers_who_leave() {
     (1..3).for_each(|now| {
         model.turn(&mut service, now);
     });
-    assert!(service.cancel(cancelled, Some(9), 2).is_err(), "not this client's");
-    service.cancel(cancelled, None, 2).unwrap();
+    assert!(service.cancel(cancelled, 9, false, 2).is_err(), "not this client's");
+    service.cancel(cancelled, CONSOLE, true, 2).unwrap();
     service.leave(2, 2);
     assert_eq!(service.next_event(), Some(3));
     (3..5).for_each(|now| {
@@ -180,12 +205,60 @@ fn under_a_budget_every_period_has_its_tokens_and_misses_are_seen() {
     model.turn(&mut service, 1250);
     let pace = service.pace().unwrap();
     assert!(pace.misses >= 2, "{pace:?}");
-    service.cancel(id, None, 1260).unwrap();
+    service.cancel(id, CONSOLE, true, 1260).unwrap();
     model.turn(&mut service, 1270);
     let outcome = drain(&mut service, id, 1).1.unwrap();
     assert_eq!(outcome.period_misses, pace.misses);
     let entry = service.audit().entries().find(|e| e.op == Operation::Stream).unwrap();
     assert_eq!((entry.status, entry.period_ns), (Status::OK.and(Status::DEADLINE_MISS), 100));
+}
+
+#[test]
+fn prompts_of_others_do_not_cost_a_budgeted_stream_its_tokens() {
+    let (mut service, mut model) = (Service::new(Limits::default()).unwrap(), Model::default());
+    service.set_budget(Some(Budget { wcet_cycles: 1, period_ns: 100, tokens: 4 }), 0);
+    let stream = service.submit(job(1, 400), 0).unwrap();
+    (1..100).for_each(|now| {
+        model.turn(&mut service, now);
+    });
+    for _ in 0..3 {
+        let id = service.submit(Job { priority: Priority::Low, ..job(2, 1) }, 100).unwrap();
+        model.prompts.insert(id, 500);
+    }
+    let tokens = |service: &Service| service.requests().find(|r| r.id == stream).map(|r| r.tokens).unwrap();
+    let before = tokens(&service);
+    (100..2100).for_each(|now| {
+        model.turn(&mut service, now);
+    });
+    assert_eq!(tokens(&service) - before, 4 * 20);
+    assert_eq!(service.pace().map(|pace| pace.misses), Some(0));
+}
+
+#[test]
+fn many_short_answers_have_no_more_tokens_than_the_budget() {
+    let (mut service, mut model) = (Service::new(Limits::default()).unwrap(), Model::default());
+    service.set_budget(Some(Budget { wcet_cycles: 1, period_ns: 100, tokens: 1 }), 0);
+    let mut made = 0;
+    for now in 1..1000 {
+        // Both clients always have more to ask.
+        for client in 1..3 {
+            let _ = service.submit(job(client, 1), now);
+        }
+        made += model.turn(&mut service, now);
+    }
+    assert_eq!(made, 10);
+}
+
+#[test]
+fn one_client_never_has_all_places() {
+    let mut service = Service::new(Limits::default()).unwrap();
+    (0..4).for_each(|_| {
+        service.submit(job(1, 9), 0).unwrap();
+    });
+    let started = core::iter::from_fn(|| service.start_next(0)).count();
+    assert_eq!(started, service.limits().running - 1);
+    let other = service.submit(job(2, 9), 1).unwrap();
+    assert_eq!(service.start_next(1).map(|(id, _)| id), Some(other));
 }
 
 #[derive(Debug, Clone)]
@@ -245,7 +318,7 @@ proptest! {
                 }
                 Step::Cancel(which) if !known.is_empty() => {
                     let (id, client, _) = known[which % known.len()];
-                    let _ = service.cancel(id, Some(client), now);
+                    let _ = service.cancel(id, client, false, now);
                 }
                 Step::Leave(client) => service.leave(client, now),
                 Step::Turn => { model.turn(&mut service, now); },

@@ -6,7 +6,7 @@ use crate::services::system::Machine;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use llm::service::{AUDIT_ENTRIES, AuditEntry, CONSOLE, Fetched, Job, Operation};
+use llm::service::{AUDIT_ENTRIES, AUDIT_REFUSALS, AuditEntry, CONSOLE, Fetched, Job, Operation};
 use shell::Inference;
 
 /// A text that is nowhere else.
@@ -62,13 +62,14 @@ fn wait_for(machine: &Machine, id: u32) -> Result<(), String> {
 
 /// The bytes of the ring as they lie in memory.
 fn dump() -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(AUDIT_ENTRIES * size_of::<AuditEntry>());
+    let mut bytes = Vec::with_capacity((AUDIT_ENTRIES + AUDIT_REFUSALS) * size_of::<AuditEntry>());
     desk::with(|desk| {
-        let ring = desk.audit().memory();
-        for at in 0..size_of_val(ring) {
-            // SAFETY: within the ring, which the desk's lock keeps alive and as it is. Volatile, for some of the bytes are padding:
-            // whatever lies there is what a dump would show.
-            bytes.push(unsafe { ring.as_ptr().cast::<u8>().add(at).read_volatile() });
+        for ring in desk.audit().memory() {
+            for at in 0..size_of_val(ring) {
+                // SAFETY: within the ring, which the desk's lock keeps alive and as it is. Volatile, for some of the bytes are padding:
+                // whatever lies there is what a dump would show.
+                bytes.push(unsafe { ring.as_ptr().cast::<u8>().add(at).read_volatile() });
+            }
         }
     })?;
     Some(bytes)

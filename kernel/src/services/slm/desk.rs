@@ -6,7 +6,7 @@ use crate::sync::IrqMutex;
 use crate::tasks::WaitQueue;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use llm::service::{
     AuditEntry, ClientId, Fetched, Job, Limits, RequestId, Service, SubmitError, UnknownRequest,
 };
@@ -18,13 +18,15 @@ static WORK: WaitQueue = WaitQueue::new();
 static NEWS: WaitQueue = WaitQueue::new();
 /// Times that clients were woken.
 static TOLD: AtomicU64 = AtomicU64::new(0);
-/// A model is loaded.
-static OPEN: AtomicBool = AtomicBool::new(false);
 
 /// Makes the desk; before anything else here.
 pub fn init() {
     match Service::new(Limits::default()) {
-        Ok(service) => *DESK.lock() = Some(Box::new(service)),
+        Ok(mut service) => {
+            // Until a model is loaded.
+            service.set_open(false, 0);
+            *DESK.lock() = Some(Box::new(service));
+        }
         Err(error) => log::error!("SLM: no inference service: {error}"),
     }
 }
@@ -34,29 +36,16 @@ pub fn with<R>(act: impl FnOnce(&mut Service) -> R) -> Option<R> {
     DESK.lock().as_deref_mut().map(act)
 }
 
-/// Says whether there is a model that requests may be taken for; without one, those under way fail.
+/// See [`Service::set_open`].
 #[cfg(feature = "llm")]
 pub fn set_open(open: bool) {
-    OPEN.store(open, Ordering::Release);
-    if !open {
-        with(|desk| desk.fail_all(time::uptime_nanos()));
-        tell_clients();
-    }
+    with(|desk| desk.set_open(open, time::uptime_nanos()));
+    tell_clients();
 }
 
 /// Takes a request for the model.
 pub fn submit(job: Job) -> Result<RequestId, SubmitError> {
-    let open = OPEN.load(Ordering::Acquire);
-    let now = time::uptime_nanos();
-    // A job that is not taken is dropped here, without the lock.
-    let mut job = Some(job);
-    let result = with(|desk| match job.take_if(|_| open) {
-        Some(job) => desk.submit(job, now),
-        None => {
-            job.iter().for_each(|job| desk.refuse(job, SubmitError::NoModel, now));
-            Err(SubmitError::NoModel)
-        }
-    });
+    let result = with(|desk| desk.submit(job, time::uptime_nanos()));
     WORK.wake_all();
     result.unwrap_or(Err(SubmitError::NoModel))
 }
@@ -88,8 +77,8 @@ pub fn try_fetch(id: RequestId, client: ClientId, out: &mut Vec<u8>) -> Result<F
 }
 
 /// See [`Service::cancel`].
-pub fn cancel(id: RequestId, client: Option<ClientId>) -> Result<(), UnknownRequest> {
-    let result = with(|desk| desk.cancel(id, client, time::uptime_nanos()));
+pub fn cancel(id: RequestId, by: ClientId, any: bool) -> Result<(), UnknownRequest> {
+    let result = with(|desk| desk.cancel(id, by, any, time::uptime_nanos()));
     WORK.wake_all();
     tell_clients();
     result.unwrap_or(Err(UnknownRequest(id)))

@@ -66,7 +66,7 @@ impl Inference for Machine {
     }
 
     fn cancel(&self, id: RequestId) -> Result<(), UnknownRequest> {
-        desk::cancel(id, None)
+        desk::cancel(id, CONSOLE, true)
     }
 
     #[cfg(feature = "llm")]
@@ -132,7 +132,7 @@ fn without_model() -> ServiceError {
 /// The audited operations that are still known, oldest first.
 pub fn audit() -> Vec<AuditEntry> {
     // Room for all of them is taken before the desk is held.
-    let mut entries = Vec::with_capacity(llm::service::AUDIT_ENTRIES);
+    let mut entries = Vec::with_capacity(llm::service::AUDIT_ENTRIES + llm::service::AUDIT_REFUSALS);
     desk::with(|desk| entries.extend(desk.audit().entries()));
     entries
 }

@@ -48,6 +48,9 @@ fn serve() {
     let mut turn = Turn::default();
     loop {
         let seen = desk::with(|desk| desk.changes()).unwrap_or(0);
+        if desk::with(|desk| desk.end_late(time::uptime_nanos())) == Some(true) {
+            desk::tell_clients();
+        }
         if let Some(errand) = COUNTER.next() {
             COUNTER.done(run(errand, &mut model, &mut flights));
             continue;
@@ -85,54 +88,82 @@ fn work(model: &mut Model, flights: &mut Vec<Flight>, turn: &mut Turn) -> bool {
         desk::with(|desk| desk.complete(id, end, counts, time::uptime_nanos()));
         desk::tell_clients();
     }
-    if !turn.run().is_empty() {
+    if step(model, flights, turn) {
         worked = true;
-        step(model, flights, turn.run());
         finish(model, flights);
     }
     worked
 }
 
-/// One turn of these requests.
-fn step(model: &mut Model, flights: &mut [Flight], run: &[RequestId]) {
-    // In the desk's order: those in front go first.
-    let place = |flight: &Flight| run.iter().position(|id| *id == flight.id).unwrap_or(usize::MAX);
+/// One turn of the requests that may go on; whether there were any.
+fn step(model: &mut Model, flights: &mut [Flight], turn: &Turn) -> bool {
+    let paced = desk::with(|desk| desk.pace().is_some()).unwrap_or(false);
+    let beside = paced || !turn.run().is_empty();
+    let most = if beside { PROMPT_BESIDE_OTHERS } else { PROMPT_ALONE };
+    let (reading, rows) = reading(flights, turn, most, paced);
+    // In the desk's order, tokens first.
+    let order: heapless::Vec<RequestId, { 2 * MAX_RUNNING }> =
+        turn.run().iter().chain(&reading).copied().collect();
+    let place = |flight: &Flight| order.iter().position(|id| *id == flight.id).unwrap_or(usize::MAX);
     flights.sort_unstable_by_key(place);
-    let count = run.len().min(flights.len());
+    let count = order.len().min(flights.len());
+    if count == 0 {
+        return false;
+    }
     let flights = &mut flights[..count];
     let ids: heapless::Vec<(RequestId, bool), MAX_RUNNING> =
         flights.iter().map(|flight| (flight.id, flight.as_numbers)).collect();
-    let reading = flights.iter().filter(|flight| flight.sequence.is_reading()).count();
-    let paced = desk::with(|desk| desk.pace().is_some()).unwrap_or(false);
-    let alone = reading == flights.len() && !paced;
-    let prompt = if alone { PROMPT_ALONE } else { PROMPT_BESIDE_OTHERS };
+    let unread: heapless::Vec<usize, MAX_RUNNING> =
+        flights.iter().map(|flight| flight.sequence.prompt_left()).collect();
     let mut sequences: heapless::Vec<&mut Sequence, MAX_RUNNING> =
         flights.iter_mut().map(|flight| &mut flight.sequence).collect();
     let mut tokens = 0;
     let began = computed_nanos();
     let mut go_on = || !desk::with(|desk| desk.must_end(time::uptime_nanos())).unwrap_or(false);
-    let done = model.engine.step(&mut sequences, prompt, &mut go_on, &mut |index, piece| {
+    let done = model.engine.step(&mut sequences, rows, &mut go_on, &mut |index, piece| {
         let Some(&(id, as_numbers)) = ids.get(index) else { return Flow::Continue };
-        let own = piece.origin == Origin::Model;
-        tokens += u64::from(own);
+        tokens += u64::from(piece.origin == Origin::Model);
         deliver(id, as_numbers, &piece);
         Flow::Continue
     });
     let took = computed_nanos().saturating_sub(began);
-    if let Some(done) = done
-        && done.prompt == 0
-        && tokens > 0
-    {
-        worst_case::saw(took / tokens);
+    // Alone: a token of a batch takes less, and prompts take what they take.
+    if done.is_some_and(|done| done.prompt == 0) && tokens == 1 {
+        worst_case::saw(took);
+    }
+    drop(sequences);
+    for (flight, before) in flights.iter().zip(unread) {
+        let read = before.saturating_sub(flight.sequence.prompt_left());
+        if read > 0 {
+            desk::with(|desk| desk.read(flight.id, read as u32, time::uptime_nanos()));
+        }
     }
     desk::with(|desk| desk.stepped());
     desk::tell_clients();
+    true
 }
 
-/// CPU time that this thread has computed for. Waiting for a worker whose CPU others take does not count: under a budget the workers have
-/// their time reserved, too.
-fn computed_nanos() -> u64 {
-    tasks::run_nanos().saturating_sub(WORKERS.waited_nanos())
+/// Whose prompts are read in this turn, and how many rows of them. Under a budget one at a time: so a first token comes only where
+/// the turn allows one.
+fn reading(
+    flights: &[Flight],
+    turn: &Turn,
+    most: usize,
+    paced: bool,
+) -> (heapless::Vec<RequestId, MAX_RUNNING>, usize) {
+    let most = most.min(turn.rows() as usize);
+    if !paced {
+        return (turn.reading().iter().copied().collect(), most);
+    }
+    for id in turn.reading() {
+        let Some(flight) = flights.iter().find(|flight| flight.id == *id) else { continue };
+        let left = flight.sequence.prompt_left();
+        let rows = if turn.first_tokens() > 0 { most } else { most.min(left.saturating_sub(1)) };
+        if rows > 0 {
+            return (core::iter::once(*id).collect(), rows);
+        }
+    }
+    (heapless::Vec::new(), 0)
 }
 
 fn deliver(id: RequestId, as_numbers: bool, piece: &Piece<'_>) {
@@ -146,6 +177,12 @@ fn deliver(id: RequestId, as_numbers: bool, piece: &Piece<'_>) {
     let number = piece.token.to_le_bytes();
     let bytes = if as_numbers { &number } else { piece.bytes };
     desk::with(|desk| desk.deliver(id, bytes, counted, record, time::uptime_nanos()));
+}
+
+/// CPU time that this thread has computed for. Waiting for a worker whose CPU others take does not count: under a budget the workers have
+/// their time reserved, too.
+fn computed_nanos() -> u64 {
+    tasks::run_nanos().saturating_sub(WORKERS.waited_nanos())
 }
 
 /// Ends the requests whose sequence has ended.

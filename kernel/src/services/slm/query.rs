@@ -53,7 +53,7 @@ pub fn query(
         if go_on && sink(event) == Flow::Stop {
             go_on = false;
             // It may have ended just now.
-            let _ = desk::cancel(id, Some(CONSOLE));
+            let _ = desk::cancel(id, CONSOLE, false);
         }
     }
 }
