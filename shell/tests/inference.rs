@@ -171,7 +171,8 @@ fn a_full_service_says_so() {
     );
     let printed = run(&machine, &["slm unload", "llminfer x", "llmctl audit --last 1"]);
     assert_eq!(printed[1], "error: no model is loaded; `llmctl load` loads it\n");
-    has_row(&printed[2], "2 100.000000 console infer 010 reject 1 0 - - no model");
+    // The first was refused, the eight under way failed with the model, and then this one.
+    has_row(&printed[2], "10 100.000000 console infer 010 reject 1 0 - - no model");
 }
 
 #[test]

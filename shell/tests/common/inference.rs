@@ -91,7 +91,8 @@ impl State {
         for (id, end) in turn.end() {
             self.finish(id, end);
         }
-        for &id in turn.run() {
+        // Prompts are read in no time.
+        for &id in turn.run().iter().chain(turn.reading()) {
             let Some(&(_, length, numbers)) = self.running.iter().find(|(other, ..)| *other == id) else {
                 continue;
             };
@@ -184,10 +185,7 @@ impl Inference for Machine {
     fn submit(&self, job: Job) -> Result<RequestId, ServiceError> {
         let mut state = self.inference.borrow_mut();
         let now = state.now();
-        if !*self.loaded.borrow() {
-            state.desk.refuse(&job, SubmitError::NoModel, now);
-            return Err(SubmitError::NoModel.into());
-        }
+        state.desk.set_open(*self.loaded.borrow(), now);
         let asked = Asked {
             operation: job.operation,
             priority: job.priority,
@@ -215,7 +213,7 @@ impl Inference for Machine {
     fn cancel(&self, id: RequestId) -> Result<(), UnknownRequest> {
         let mut state = self.inference.borrow_mut();
         let now = state.now();
-        state.desk.cancel(id, None, now)
+        state.desk.cancel(id, CONSOLE, true, now)
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, ServiceError> {
