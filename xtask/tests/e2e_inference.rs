@@ -118,12 +118,14 @@ fn a_host_loads_asks_and_finds_exactly_that_in_the_audit() {
     // The export is the same document, where the host can read it: while the machine runs, and on its disk.
     let exported = guest.command("llmctl audit --export", COMMAND).unwrap();
     assert!(exported.contains("shared memory") && exported.contains("/audit/audit.json"), "{exported}");
+    assert!(!exported.contains("not written"), "{exported}");
     let document: Value = serde_json::from_slice(&export_region::read(&region).unwrap()).unwrap();
     assert_eq!(document["entries"].as_array().unwrap()[..3], entries[..]);
 
     let passed = guest.command("selftest audit", ANSWER).unwrap();
     assert!(passed.contains("passed"), "{passed}");
     power_off(guest);
+    disk::check(&image).unwrap();
     let on_disk: Value = serde_json::from_slice(&disk::read(&image, "/audit/audit.json").unwrap()).unwrap();
     assert_eq!(on_disk, document);
 }
