@@ -97,10 +97,10 @@ impl Machine {
                     while !rest.is_empty() {
                         rest = &rest[session.feed(rest)..];
                         while let Some(event) = session.poll(0, &mut self.authority) {
-                            if let Event::Request(request) = event {
-                                if !self.answer(&mut session, request, &mut running) {
-                                    return;
-                                }
+                            if let Event::Request(request) = event
+                                && !self.answer(&mut session, request, &mut running)
+                            {
+                                return;
                             }
                         }
                     }
