@@ -201,13 +201,24 @@ fn a_model_that_fails_and_one_that_commands_the_terminal() {
 #[test]
 fn loading() {
     let machine = Machine::new();
-    let lines =
-        ["llmctl load", "slm unload", "llmctl load other", "llmctl load --wcet-cycles 5000", "llmctl status"];
+    let lines = [
+        "llmctl load",
+        "slm unload",
+        "llmctl load other",
+        "llmctl load --wcet-cycles 5000",
+        "llmctl status",
+        "slm unload",
+        "llmctl load --wcet-cycles 0",
+    ];
     let printed = run(&machine, &lines);
     assert_eq!(printed[0], "error: the model is loaded already; `slm unload` unloads it\n");
     assert_eq!(printed[2], "error: there is no model other; none was uploaded\n");
     assert_eq!(printed[3], "loaded SmolLM2-135M-Instruct in 0 ns; a token is given 5000 cycles\n");
     has_row(&printed[4], "Worst token 5000 cycles");
+    assert_eq!(
+        printed[6],
+        "loaded SmolLM2-135M-Instruct in 0 ns; a token's worst case is what is measured\n"
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct Region {
 impl Region {
     /// A region of at least `bytes`, rounded up to 2 MiB.
     pub fn new(bytes: u64) -> Result<Self, OutOfMemory> {
-        let len = bytes.max(1).next_multiple_of(GRANULE);
+        let len = bytes.max(1).checked_next_multiple_of(GRANULE).ok_or(OutOfMemory { bytes })?;
         if frames::stats().free_bytes() < len {
             return Err(OutOfMemory { bytes });
         }

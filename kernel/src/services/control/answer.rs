@@ -1,7 +1,9 @@
 //! What each request of the control plane comes to.
 
+use super::receiver::{Receiver, Refused};
 use super::work::{self, Work};
 use crate::arch::{percpu, time};
+use crate::drivers::virtio::console::Port;
 use crate::memory::frames;
 use crate::services::slm::inference;
 use crate::services::slm::upload::Incoming;
@@ -19,16 +21,14 @@ use llm::service::{
 };
 use shell::slm::{SlmRequest, SlmState};
 
-/// A refusal: why, for programs and for people.
-type Refused = (Reason, String);
-
 /// Acknowledges a request and sees to it, or refuses it.
 pub fn answer(
     session: &mut Session,
     works: &mut Vec<Work>,
     client: ClientId,
+    port: &'static Port,
     request: Request,
-    upload: &mut Option<Incoming>,
+    receiver: &mut Receiver,
 ) {
     let Request { id, rights, message } = request;
     let result = match message {
@@ -42,26 +42,27 @@ pub fn answer(
             let cancelled = u32::try_from(number).map(|number| desk::cancel(number, client, any));
             match cancelled {
                 Ok(Ok(())) => Ok((number, None)),
-                _ => Err((Reason::UnknownRequest, alloc::format!("no inference {number} is under way"))),
+                _ => {
+                    let error = alloc::format!("no inference {number} is under way");
+                    Err(refused(client, Operation::Cancel, 0, (Reason::UnknownRequest, error)))
+                }
             }
         }
         Message::Audit { before, most } => {
             Ok((0, Some(Work::reply(id, Reply::Records(page(before, most.into()))))))
         }
-        Message::Metrics => metrics(id),
-        Message::UploadBegin { size, sha256, name } => Incoming::begin(upload.take(), &name, size, sha256)
-            .map(|incoming| (upload.insert(incoming).received(), None))
-            .map_err(|error| refused_upload(client, size, Reason::NotAdmitted, error)),
-        Message::UploadChunk { offset, bytes } => match upload {
-            Some(incoming) => match incoming.piece(offset, &bytes) {
-                Ok(()) => Ok((incoming.received(), None)),
-                Err(error) => Err((Reason::OutOfOrder, error.to_string())),
-            },
-            None => Err((Reason::OutOfOrder, String::from("no upload has begun"))),
-        },
-        Message::UploadEnd => match upload.take() {
-            Some(incoming) => finish_upload(id, client, incoming),
-            None => Err((Reason::OutOfOrder, String::from("no upload has begun"))),
+        Message::Metrics => metrics(id).map_err(|error| refused(client, Operation::Access, 0, error)),
+        Message::UploadBegin { size, sha256, name } => receiver
+            .begin(port, &name, size, sha256)
+            .map(|received| (received, None))
+            .map_err(|error| refused(client, Operation::Upload, size, error)),
+        Message::UploadChunk { offset, bytes } => receiver
+            .piece(port, offset, &bytes)
+            .map(|received| (received, None))
+            .map_err(|error| refused(client, Operation::Upload, bytes.len() as u64, error)),
+        Message::UploadEnd => match receiver.end(port) {
+            Ok(incoming) => finish_upload(id, client, incoming),
+            Err(error) => Err(refused(client, Operation::Upload, 0, error)),
         },
         Message::Finetune { .. } => {
             reject(client, Operation::Finetune, "unsupported");
@@ -104,14 +105,14 @@ fn reject(client: ClientId, op: Operation, reason: &'static str) {
 fn load(id: RequestId, client: ClientId, name: String, wcet: u64) -> Result<(u64, Option<Work>), Refused> {
     let thread = work::start_elsewhere(move || {
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
-        let result = inference::load(client, name, Some(wcet).filter(|cycles| *cycles > 0));
+        let result = slm::replace(client, name, Some(wcet));
         result
             .map(|()| slm::status().model.map(|model| model.name).unwrap_or_default())
             .map_err(|error| error.to_string())
     });
     match thread {
         Ok(thread) => Ok((0, Some(Work::elsewhere(id, thread)))),
-        Err(error) => Err((Reason::Internal, error.to_string())),
+        Err(error) => Err(refused(client, Operation::Load, 0, (Reason::Internal, error.to_string()))),
     }
 }
 
@@ -164,11 +165,11 @@ fn metrics(_: RequestId) -> Result<(u64, Option<Work>), Refused> {
     Err((Reason::Unsupported, String::from("this kernel was built without the feature `ai-ops`")))
 }
 
-fn refused_upload(client: ClientId, size: u64, reason: Reason, error: String) -> Refused {
-    let entry = AuditEntry::new(client, Operation::Upload, Bits::REJECT);
-    let prompt_len = u32::try_from(size).unwrap_or(u32::MAX);
-    desk::record(AuditEntry { prompt_len, reason: "not taken", ..entry });
-    (reason, error)
+/// Audits a refusal. `size`: bytes that it is about.
+fn refused(client: ClientId, op: Operation, size: u64, (reason, text): Refused) -> Refused {
+    let entry = AuditEntry { reason: reason.name(), ..AuditEntry::new(client, op, Bits::REJECT) };
+    desk::record(AuditEntry { prompt_len: u32::try_from(size).unwrap_or(u32::MAX), ..entry });
+    (reason, text)
 }
 
 /// Checks the whole file, in a thread of its own: others are served meanwhile.
@@ -187,7 +188,9 @@ fn finish_upload(
     });
     match thread {
         Ok(thread) => Ok((received, Some(Work::elsewhere(id, thread)))),
-        Err(error) => Err((Reason::Internal, error.to_string())),
+        Err(error) => {
+            Err(refused(client, Operation::Upload, received, (Reason::Internal, error.to_string())))
+        }
     }
 }
 

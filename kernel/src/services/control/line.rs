@@ -1,10 +1,11 @@
 //! A port, the session with its client, and the work that the client waits for.
 
 use super::keys;
+use super::receiver::Receiver;
 use super::work::{self, Work};
 use crate::arch::time;
 use crate::drivers::virtio::console::Port;
-use crate::services::slm::{desk, upload::Incoming};
+use crate::services::slm::desk;
 use alloc::vec::Vec;
 use control::{Event, Session};
 use llm::service::ClientId;
@@ -53,7 +54,7 @@ impl Line {
     }
 
     /// Answers what the client has sent, and goes on with what it waits for, as far as it takes the answers.
-    pub fn serve(&mut self, upload: &mut Option<Incoming>) {
+    pub fn serve(&mut self, receiver: &mut Receiver) {
         let connection = self.port.connections();
         let gone = !self.port.is_open() && !self.work.is_empty();
         if connection != self.connection || gone {
@@ -71,7 +72,8 @@ impl Line {
             let event = keys::with(|authority| self.session.poll(time::uptime_nanos(), authority));
             match event {
                 Some(Event::Request(request)) => {
-                    super::answer::answer(&mut self.session, &mut self.work, self.client, request, upload);
+                    let (client, port) = (self.client, self.port);
+                    super::answer::answer(&mut self.session, &mut self.work, client, port, request, receiver);
                 }
                 Some(Event::Refused(refusal)) => super::answer::audit(refusal),
                 None if self.session.has_room() && self.feed() => {}

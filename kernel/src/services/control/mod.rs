@@ -1,19 +1,23 @@
 //! The control plane on the ports of virtio-consoles: programs outside ask, the kernel answers.
 //!
 //! One thread serves all ports ([`Line`]), each with a session of its own, which begins anew with each client. A port whose client
-//! does not read what it asked for is not read either, until it does; the others are served meanwhile. What takes long is done elsewhere:
-//! inference by the model's thread, loading by a thread of its own (`work`).
+//! does not read what it asked for is not read either, until it does; the others are served meanwhile. To the tokens' guard a client is its
+//! port: a lock-out after wrong tokens stays with the port until it is over, whoever connects next. An upload belongs to its port, too, until
+//! another begins one after the port was closed, or nothing of it came for 5 minutes ([`receiver`]). What takes long is done elsewhere:
+//! inference by the model's thread, loading by a thread of its own ([`work`]).
 
 mod answer;
 mod keys;
 mod line;
+mod receiver;
 mod work;
 
-use super::slm;
+use super::slm::desk;
 use crate::drivers::virtio::console;
 use crate::tasks::{self, SpawnError};
 use alloc::vec::Vec;
 use line::Line;
+use receiver::Receiver;
 
 /// Gives out the first tokens, and starts the thread if there is a console.
 pub fn start() -> Result<(), SpawnError> {
@@ -27,7 +31,7 @@ pub fn start() -> Result<(), SpawnError> {
 }
 
 fn serve() {
-    let mut upload: Option<slm::upload::Incoming> = None;
+    let mut receiver = Receiver::new();
     let mut lines: Vec<Line> = Vec::new();
     loop {
         for port in console::ports() {
@@ -37,9 +41,10 @@ fn serve() {
             }
         }
         // What came after this is seen when waiting.
-        let news = slm::desk::news();
-        lines.iter_mut().for_each(|line| line.serve(&mut upload));
-        let deadline = lines.iter().filter_map(Line::deadline).min();
-        console::wait(deadline, || slm::desk::news() != news);
+        let news = desk::news();
+        receiver.give_up_late();
+        lines.iter_mut().for_each(|line| line.serve(&mut receiver));
+        let deadline = lines.iter().filter_map(Line::deadline).chain(receiver.deadline()).min();
+        console::wait(deadline, || desk::news() != news);
     }
 }

@@ -1,10 +1,11 @@
 //! What a client waits for after its acknowledgement, and how it goes on: as far as the client reads.
 
 use crate::arch::time;
-use crate::drivers::virtio::console;
 use crate::services::slm::desk;
-use crate::tasks::JoinHandle;
+use crate::sync::IrqMutex;
+use crate::tasks;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use control::reply::{CHUNK_LIMIT, End as EndReply};
 use control::{EndReason, Reply, RequestId, Session};
@@ -12,6 +13,9 @@ use llm::service::{CHUNK_BYTES, ClientId, End, Fetched, Outcome, RequestId as Nu
 
 /// Bytes of an answer that is wanted as a whole; a longer one is sent in part before it is complete.
 const WHOLE_LIMIT: usize = 32 << 10;
+
+/// Where the thread that does something leaves what came of it, before it says that it did.
+pub type Promise = Arc<IrqMutex<Option<Result<String, String>>>>;
 
 /// One request's work.
 pub struct Work {
@@ -39,7 +43,7 @@ enum Kind {
     #[cfg(feature = "ai-ops")]
     Text { text: String, sent: usize, sequence: u32, since: u64 },
     /// Something that a thread of its own does.
-    Elsewhere { thread: JoinHandle<Result<String, String>>, since: u64 },
+    Elsewhere { result: Promise, since: u64 },
     /// Nothing after the pending reply.
     Last,
 }
@@ -63,8 +67,8 @@ impl Work {
     }
 
     /// Something under way in a thread.
-    pub fn elsewhere(id: RequestId, thread: JoinHandle<Result<String, String>>) -> Self {
-        Self { id, pending: None, kind: Kind::Elsewhere { thread, since: time::uptime_nanos() } }
+    pub fn elsewhere(id: RequestId, result: Promise) -> Self {
+        Self { id, pending: None, kind: Kind::Elsewhere { result, since: time::uptime_nanos() } }
     }
 
     /// One reply.
@@ -76,12 +80,11 @@ impl Work {
     fn next(&mut self, client: ClientId) -> Option<Reply> {
         match &mut self.kind {
             Kind::Last => None,
-            Kind::Elsewhere { thread, .. } if !thread.is_finished() => None,
-            Kind::Elsewhere { .. } => {
-                let Kind::Elsewhere { thread, since } = core::mem::replace(&mut self.kind, Kind::Last) else {
-                    return None;
-                };
-                Some(done(thread.join(), since))
+            Kind::Elsewhere { result, since } => {
+                let result = result.lock().take()?;
+                let reply = done(result, *since);
+                self.kind = Kind::Last;
+                Some(reply)
             }
             #[cfg(feature = "ai-ops")]
             Kind::Text { text, sent, sequence, since } => {
@@ -193,11 +196,13 @@ fn done(result: Result<String, String>, since: u64) -> Reply {
 /// Starts a thread for something that takes long; the control plane hears of its end.
 pub fn start_elsewhere(
     what: impl FnOnce() -> Result<String, String> + Send + 'static,
-) -> Result<JoinHandle<Result<String, String>>, crate::tasks::SpawnError> {
-    crate::tasks::spawn("control/work", crate::tasks::Options::default(), || {
-        let result = what();
+) -> Result<Promise, tasks::SpawnError> {
+    let promise = Promise::new(IrqMutex::new(None));
+    let result = Arc::clone(&promise);
+    tasks::spawn("control/work", tasks::Options::default(), move || {
+        let found = what();
+        *result.lock() = Some(found);
         desk::tell_clients();
-        console::wake();
-        result
-    })
+    })?;
+    Ok(promise)
 }

@@ -1,6 +1,6 @@
 //! A budget's CPU time: reservations for the model's thread and its workers, on all CPUs or on none.
 
-use super::{desk, neural, worst_case};
+use super::{desk, loading, neural, worst_case};
 use crate::arch::time;
 use crate::services::parallel::WORKER_THREADS;
 use crate::sync::IrqMutex;
@@ -8,7 +8,7 @@ use crate::tasks::{self, Task};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use llm::service::{AuditEntry, Budget, CONSOLE, Operation, Status};
+use llm::service::{AuditEntry, Budget, CONSOLE, ClientId, Operation, Status};
 use sched::Class;
 use shell::{BudgetChange, BudgetState, ServiceError};
 
@@ -25,7 +25,7 @@ pub fn state() -> Option<BudgetState> {
 
 /// Changes the budget; see [`shell::Inference::set_budget`].
 pub fn set(change: BudgetChange) -> Result<BudgetState, ServiceError> {
-    let result = try_set(change);
+    let result = loading::alone(|| try_set(change));
     let entry = AuditEntry::new(CONSOLE, Operation::Budget, Status::OK);
     match &result {
         Ok(_) => desk::record(entry),
@@ -39,6 +39,11 @@ pub fn set(change: BudgetChange) -> Result<BudgetState, ServiceError> {
 
 fn try_set(change: BudgetChange) -> Result<BudgetState, ServiceError> {
     let before = state();
+    if !loading::is_loaded() {
+        return Err(failed(
+            &"no model is loaded, and a budget is the loaded model's; `llmctl load` loads one",
+        ));
+    }
     if let Some(cycles) = change.wcet_cycles {
         // Nothing may stay changed where this fails; what cannot be reserved is not kept either.
         if cycles == 0 {
@@ -71,8 +76,8 @@ fn try_set(change: BudgetChange) -> Result<BudgetState, ServiceError> {
     Ok(state)
 }
 
-/// Takes the budget away.
-pub fn clear() {
+/// Takes the budget away, on a client's behalf; for whoever has the turn ([`loading::alone`]).
+pub fn clear(client: ClientId) {
     if STATE.lock().take().is_none() {
         return;
     }
@@ -82,7 +87,7 @@ pub fn clear() {
         }
     }
     desk::with(|desk| desk.set_budget(None, time::uptime_nanos()));
-    desk::record(AuditEntry::new(CONSOLE, Operation::Budget, Status::OK));
+    desk::record(AuditEntry::new(client, Operation::Budget, Status::OK));
     desk::call_model();
 }
 

@@ -1,12 +1,12 @@
 //! The service as the shell sees it: the kernel's side of [`shell::Inference`].
 
-use super::{SHOWN, desk};
 #[cfg(feature = "llm")]
 use super::{
     budget,
     errand::{Done, Errand},
     neural, worst_case,
 };
+use super::{desk, loading};
 use crate::arch::time;
 use crate::services::system::Machine;
 use crate::tasks;
@@ -15,10 +15,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use llm::graph::Picture;
 use llm::service::{
-    AuditEntry, CHUNK_BYTES, CONSOLE, ClientId, Fetched, Job, Operation, RequestId, Spread, Status,
-    UnknownRequest,
+    AuditEntry, CHUNK_BYTES, CONSOLE, Fetched, Job, Operation, RequestId, Spread, Status, UnknownRequest,
 };
-use shell::slm::{SlmError, SlmState};
+use shell::slm::SlmState;
 use shell::{BudgetChange, BudgetState, Exported, Inference, InferenceStatus, ServiceError};
 
 /// The last graph that ran, as `graphctl show` draws it.
@@ -26,7 +25,7 @@ static GRAPH: spin::Mutex<Option<Picture>> = spin::Mutex::new(None);
 
 impl Inference for Machine {
     fn inference_load(&self, name: Option<&str>, wcet_cycles: Option<u64>) -> Result<(), ServiceError> {
-        Ok(load(CONSOLE, name, wcet_cycles)?)
+        Ok(loading::replace(CONSOLE, name, wcet_cycles)?)
     }
 
     #[cfg(feature = "llm")]
@@ -40,8 +39,12 @@ impl Inference for Machine {
     }
 
     fn clear_budget(&self) {
+        // What was given for it goes with it.
         #[cfg(feature = "llm")]
-        budget::clear();
+        loading::alone(|| {
+            budget::clear(CONSOLE);
+            worst_case::give(0);
+        });
     }
 
     fn set_spread(&self, spread: Spread) {
@@ -66,7 +69,10 @@ impl Inference for Machine {
     }
 
     fn cancel(&self, id: RequestId) -> Result<(), UnknownRequest> {
-        desk::cancel(id, CONSOLE, true)
+        desk::cancel(id, CONSOLE, true).inspect_err(|_| {
+            let entry = AuditEntry::new(CONSOLE, Operation::Cancel, Status::REJECT);
+            desk::record(AuditEntry { reason: "unknown-request", ..entry });
+        })
     }
 
     #[cfg(feature = "llm")]
@@ -135,37 +141,6 @@ pub fn audit() -> Vec<AuditEntry> {
     let mut entries = Vec::with_capacity(llm::service::AUDIT_ENTRIES + llm::service::AUDIT_REFUSALS);
     desk::with(|desk| entries.extend(desk.audit().entries()));
     entries
-}
-
-/// Loads the model of this boot, or the one of a name, on a client's behalf. What is loaded already stays; another one takes its place, and
-/// is back where the new one cannot be loaded. `wcet_cycles`: the worst case of a token from now on; 0: what is measured.
-pub fn load(client: ClientId, name: Option<&str>, wcet_cycles: Option<u64>) -> Result<(), SlmError> {
-    let result = try_load(name);
-    #[cfg(feature = "llm")]
-    if let (Ok(()), Some(cycles)) = (&result, wcet_cycles) {
-        worst_case::give(cycles);
-    }
-    let _ = wcet_cycles;
-    super::record(Operation::Load, client, &result);
-    result
-}
-
-fn try_load(name: Option<&str>) -> Result<(), SlmError> {
-    let current = super::current();
-    let loaded = matches!(SHOWN.lock().state, SlmState::Loaded);
-    if !loaded {
-        return super::load_named(name.map(String::from));
-    }
-    if name.is_none_or(|name| current.as_deref() == Some(name)) {
-        return Ok(());
-    }
-    super::check(name)?;
-    super::try_unload()?;
-    super::load_named(name.map(String::from)).inspect_err(|_| {
-        if let Err(error) = super::load_named(current) {
-            log::error!("SLM: the model before cannot be loaded again: {error}");
-        }
-    })
 }
 
 fn status() -> InferenceStatus {

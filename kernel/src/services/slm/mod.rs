@@ -12,6 +12,7 @@ mod export;
 #[cfg(feature = "llm")]
 mod flight;
 pub mod inference;
+mod loading;
 #[cfg(feature = "llm")]
 mod neural;
 #[cfg(feature = "llm")]
@@ -26,6 +27,7 @@ pub mod upload;
 #[cfg(feature = "llm")]
 mod worst_case;
 
+pub use loading::{load, replace, unload};
 pub use source::set_ramdisk;
 
 use crate::sync::IrqMutex;
@@ -33,7 +35,6 @@ use crate::tasks::SpawnError;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use llm::service::{AuditEntry, CONSOLE, ClientId, Operation, Status};
 use shell::Flow;
 use shell::slm::{
     SlmBackendChoice, SlmCandidate, SlmError, SlmEvent, SlmModel, SlmPool, SlmRequest, SlmState, SlmStatus,
@@ -60,7 +61,6 @@ static SHOWN: IrqMutex<Shown> = IrqMutex::new(Shown {
     threads: 0,
     last_tokens_per_second: None,
 });
-static CURRENT: IrqMutex<Option<String>> = IrqMutex::new(None);
 static LOAD_FAILED: AtomicBool = AtomicBool::new(false);
 static NEURAL_QUERIES: AtomicU64 = AtomicU64::new(0);
 static RULES_QUERIES: AtomicU64 = AtomicU64::new(0);
@@ -205,65 +205,6 @@ fn answer_by_rules(
 #[cfg(all(feature = "llm", feature = "ai-ops"))]
 pub fn reserved() -> Option<(u64, u64)> {
     budget::state().map(|state| (state.reserved_ns, state.budget.period_ns))
-}
-
-/// Loads the model of this boot.
-pub fn load() -> Result<(), SlmError> {
-    let result = load_named(None);
-    record(Operation::Load, CONSOLE, &result);
-    result
-}
-
-/// The name of the model that was loaded last, if it was asked for by name.
-fn current() -> Option<String> {
-    CURRENT.lock().clone()
-}
-
-/// Whether there is a model of a name, and its file's head is sound.
-fn check(name: Option<&str>) -> Result<(), SlmError> {
-    let source = source::find(name)?;
-    llm::gguf::Gguf::parse(source.bytes).map_err(|error| SlmError::Load(alloc::format!("{error}")))?;
-    Ok(())
-}
-
-/// Loads the model of this boot, or one of a name.
-fn load_named(name: Option<String>) -> Result<(), SlmError> {
-    let source = source::find(name.as_deref())?;
-    let described = source.describe();
-    drop(source);
-    let loaded = matches!(SHOWN.lock().state, SlmState::Loaded);
-    if !loaded {
-        SHOWN.lock().model = Some(described);
-        *CURRENT.lock() = name.clone();
-    }
-    #[cfg(feature = "llm")]
-    return neural::ask(errand::Errand::Load(name)).map(|_| ());
-    #[cfg(not(feature = "llm"))]
-    Err(SlmError::NoModel { reason: String::from("this kernel was built without the feature `llm`") })
-}
-
-/// Gives every byte of the pool back.
-pub fn unload() -> Result<(), SlmError> {
-    let result = try_unload();
-    record(Operation::Unload, CONSOLE, &result);
-    result
-}
-
-fn try_unload() -> Result<(), SlmError> {
-    if matches!(SHOWN.lock().state, SlmState::None { .. }) {
-        return Err(SlmError::NotInMemory);
-    }
-    #[cfg(feature = "llm")]
-    return neural::ask(errand::Errand::Unload).map(|_| ());
-    #[cfg(not(feature = "llm"))]
-    Err(SlmError::NotInMemory)
-}
-
-/// Audits what was done with the model.
-fn record<T>(op: Operation, client: ClientId, result: &Result<T, SlmError>) {
-    let entry = AuditEntry::new(client, op, Status::OK);
-    let refused = AuditEntry { status: Status::REJECT, reason: "failed", ..entry };
-    desk::record(if result.is_ok() { entry } else { refused });
 }
 
 /// The greedy continuation of a raw text, as token ids: what the golden test compares.

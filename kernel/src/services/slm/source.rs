@@ -51,6 +51,17 @@ fn between(start: u64, end: u64) -> &'static [u8] {
 }
 
 impl Source {
+    /// Whether this is the same file, not just one of the same name. The two are kept, so they lie at different addresses otherwise.
+    pub fn is(&self, other: &Self) -> bool {
+        core::ptr::eq(self.bytes, other.bytes)
+    }
+
+    /// What [`find`] finds it by.
+    #[cfg(feature = "llm")]
+    pub fn called(&self) -> &str {
+        self.keep.as_deref().map_or(self.name, Uploaded::name)
+    }
+
     /// What is known without opening the file: its manifest, if it is the embedded one.
     pub fn describe(&self) -> SlmModel {
         let mut model =

@@ -18,6 +18,18 @@ pub struct Uploaded {
 /// The one that can be loaded. It stays as long as it is loaded, whatever is sent next.
 static READY: IrqMutex<Option<Arc<Uploaded>>> = IrqMutex::new(None);
 
+/// The one that is being loaded: what comes in meanwhile does not take its place, and the one before can be loaded again.
+#[cfg(feature = "llm")]
+static LOADING: IrqMutex<Option<Arc<Uploaded>>> = IrqMutex::new(None);
+
+impl Uploaded {
+    /// As its sender named it.
+    #[cfg(feature = "llm")]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// One that is coming in. Owned by the control plane's thread.
 pub struct Incoming {
     account: Upload,
@@ -25,13 +37,8 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Takes memory for a file. `before`: what is coming in; the same file goes on where it was, another one is given up.
-    pub fn begin(before: Option<Self>, name: &str, size: u64, sha256: [u8; 32]) -> Result<Self, String> {
-        if let Some(before) = before
-            && before.account.is_same(name, size, &sha256)
-        {
-            return Ok(before);
-        }
+    /// Takes memory for a file, or says why not.
+    pub fn begin(name: &str, size: u64, sha256: [u8; 32]) -> Result<Self, String> {
         let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty()
             || name.len() > 64
@@ -51,21 +58,33 @@ impl Incoming {
         Ok(Self { account: Upload::new(name.into(), size, sha256), memory })
     }
 
+    /// Whether this file is the one that is announced.
+    pub fn is_same(&self, name: &str, size: u64, sha256: &[u8; 32]) -> bool {
+        self.account.is_same(name, size, sha256)
+    }
+
     /// Bytes that have come.
     pub fn received(&self) -> u64 {
         self.account.received()
     }
 
+    /// Whether all bytes have come, right or wrong.
+    pub fn check_complete(&self) -> Result<(), UploadError> {
+        let (received, size) = (self.account.received(), self.account.size());
+        if received == size { Ok(()) } else { Err(UploadError::Incomplete { received, size }) }
+    }
+
     /// Takes the next piece; one that came before is passed over.
     pub fn piece(&mut self, offset: u64, bytes: &[u8]) -> Result<(), UploadError> {
+        // Before the account takes it: nothing is counted that is not kept.
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.memory.len()) {
+            return Err(UploadError::TooMuch { size: self.account.size() });
+        }
         let at = self.account.received() as usize;
         let new = self.account.take(offset, bytes)?;
-        // What is taken lies within the size, for which there is memory.
-        if let (Some(place), Some(bytes)) =
-            (self.memory.as_mut_slice().get_mut(at..at + new), bytes.get(..new))
-        {
-            place.copy_from_slice(bytes);
-        }
+        let room = self.memory.as_mut_slice().get_mut(at..).unwrap_or_default();
+        room.iter_mut().zip(bytes).take(new).for_each(|(place, byte)| *place = *byte);
         Ok(())
     }
 
@@ -82,9 +101,22 @@ impl Incoming {
     }
 }
 
+/// Runs `load` so that it finds this one, if it is one. For whoever has the turn to load.
+#[cfg(feature = "llm")]
+pub fn while_loading<R>(uploaded: Option<Arc<Uploaded>>, load: impl FnOnce() -> R) -> R {
+    *LOADING.lock() = uploaded;
+    let result = load();
+    let _loaded = LOADING.lock().take();
+    result
+}
+
 /// The uploaded model, if it has this name.
 pub fn source(name: &str) -> Option<Source> {
-    let uploaded = READY.lock().clone().filter(|uploaded| uploaded.name == name)?;
+    #[cfg(feature = "llm")]
+    let loading = LOADING.lock().clone();
+    #[cfg(not(feature = "llm"))]
+    let loading = None;
+    let uploaded = loading.or_else(|| READY.lock().clone()).filter(|uploaded| uploaded.name == name)?;
     let memory = uploaded.memory.as_slice();
     // SAFETY: nobody writes to a whole file any more, and the source keeps it alive: `Model` holds it for as long as its engine reads.
     let bytes = unsafe { core::slice::from_raw_parts(memory.as_ptr(), uploaded.size.min(memory.len())) };

@@ -26,8 +26,9 @@ pub fn give(cycles: u64) {
     GIVEN_CYCLES.store(cycles, Ordering::Relaxed);
 }
 
-/// Forgets what was seen: another model takes another time.
+/// Forgets what was seen and what was given: another model takes another time.
 pub fn forget() {
+    give(0);
     WORST_NANOS.store(0, Ordering::Relaxed);
 }
 

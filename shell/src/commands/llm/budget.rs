@@ -14,9 +14,16 @@ use llm::service::MARGIN_PERCENT;
 
 pub const LOAD: Command = Command {
     name: "llmctl load",
-    summary: "Load the model of this boot, or `uploaded`: the one that came through the control plane.",
+    summary: "Load the model of this boot, or one by name: `ramdisk`, `embedded`, or what an upload was named.",
     usage: "llmctl load [NAME] [--wcet-cycles N] [--json]",
-    options: &[WCET, JSON],
+    options: &[
+        value(
+            "wcet-cycles",
+            "N",
+            "Worst case of a token in cycles of the time-stamp counter; 0: what is measured.",
+        ),
+        JSON,
+    ],
     example: "llmctl load --wcet-cycles 400000000",
     operands: (0, 1),
     run: load,
@@ -35,7 +42,7 @@ pub const BUDGET: Command = Command {
             name: "off",
             short: None,
             value: None,
-            summary: "Take the budget and its reservations away.",
+            summary: "Take the budget and its reservations away, and forget the worst case that was given.",
         },
         JSON,
     ],
@@ -53,7 +60,7 @@ const WCET: OptionSpec = value(
 const POSITIVE: &str = "a whole number from 1 on";
 
 fn load(context: &mut Context<'_>) -> Result<Next, CommandError> {
-    let wcet = context.args.number("wcet-cycles", 1.., POSITIVE)?;
+    let wcet = context.args.number("wcet-cycles", 0.., "a whole number; 0: what is measured")?;
     let start = context.system.uptime();
     context.system.inference_load(context.args.operands.first().map(String::as_str), wcet)?;
     let took = crate::units::short_time(context.system.uptime().saturating_sub(start));
@@ -62,7 +69,11 @@ fn load(context: &mut Context<'_>) -> Result<Next, CommandError> {
         return context.print(&as_json(&status));
     }
     let name = status.model.as_deref().unwrap_or("the model");
-    let worst = wcet.map_or_else(String::new, |cycles| format!("; a token is given {cycles} cycles"));
+    let worst = match wcet {
+        None => String::new(),
+        Some(0) => String::from("; a token's worst case is what is measured"),
+        Some(cycles) => format!("; a token is given {cycles} cycles"),
+    };
     context.print(&format!("loaded {name} in {took}{worst}\n"))
 }
 
