@@ -4,7 +4,7 @@ mod common;
 #[path = "../src/schema_check.rs"]
 mod schema_check;
 
-use common::{ANSWER, COMMAND, boot, power_off, scratch, with_model};
+use common::{ANSWER, COMMAND, boot, power_off, scratch, with_model, without_model};
 use control::{Infer, Message, Priority, Reply, Token};
 use datactl::{Address, Connection, Error};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use xtask::control_ports::{ControlPorts, Place};
 use xtask::guest::Guest;
+use xtask::model::fetch;
 use xtask::qemu::Machine;
 use xtask::workspace::Workspace;
 use xtask::{disk, export_region};
@@ -181,6 +182,39 @@ fn bad_tokens_are_refused_and_audited() {
         "{locked:?}"
     );
     connect(&ports, 1).ask(&load, Some(admin)).unwrap();
+    power_off(guest);
+}
+
+#[test]
+fn a_model_that_is_sent_is_loaded_and_answers() {
+    let ports = ControlPorts::new(Place::Socket(scratch().join("upload.sock")), 2).unwrap();
+    let (mut guest, _) = boot(&Machine { control: Some(ports.clone()), ..without_model() });
+    let [admin, submit] = keys(&mut guest);
+    let socket = ports.path(0).unwrap();
+    let model = fetch::fetch().unwrap();
+
+    // Something that is no model is refused, whole as it came, and changes nothing.
+    let junk = scratch().join("junk.gguf");
+    std::fs::write(&junk, vec![7; 100_000]).unwrap();
+    let refused = datactl(&socket, admin, &["upload", junk.to_str().unwrap(), "--name", "junk", "--load"]);
+    assert!(!refused.status.success());
+    let arguments = ["upload", model.to_str().unwrap(), "--name", "sent", "--load"];
+    assert!(!datactl(&socket, submit, &arguments).status.success(), "SUBMIT may not send models");
+    let sent = datactl(&socket, admin, &arguments);
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let mut port = connect(&ports, 1);
+    let (id, _) = port.ask(&question(4), Some(submit)).unwrap();
+    let end = loop {
+        match port.next(id, ANSWER).unwrap().unwrap() {
+            Reply::End(end) => break end,
+            Reply::Chunk { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(end.tokens, 4);
+    let entries = audit(&mut guest);
+    let uploads: Vec<_> = entries.iter().map(essence).filter(|entry| entry.2 == 1).collect();
+    assert_eq!(uploads, [(1, "upload", 1, ""), (1, "load", 1, ""), (2, "stream", 1, "")]);
     power_off(guest);
 }
 
