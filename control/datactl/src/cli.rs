@@ -43,7 +43,8 @@ pub struct Options {
     /// How long to wait for an acknowledgement.
     #[arg(long, global = true, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     pub ack_timeout: Duration,
-    /// Return as soon as the request is acknowledged, without its result.
+    /// Return as soon as the request is acknowledged, without its result. An inference ends with its connection, so of an infer this says
+    /// only that it was taken.
     #[arg(long, global = true)]
     pub wait_ack: bool,
     /// Print one JSON object; with `infer --stream` a line for each chunk (docs/schemas/datactl.schema.json).

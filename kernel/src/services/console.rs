@@ -33,6 +33,7 @@ extern "C" fn begin_again() -> ! {
     );
     // Nobody waits for what it had asked the model.
     slm::desk::leave(llm::service::CONSOLE);
+    slm::loading::abandon(tasks::current().id);
     log::warn!("MM: the shell's command was given up: no memory");
     while !is_memory_there() {
         tasks::sleep_nanos(PAUSE_NANOS);

@@ -88,6 +88,8 @@ pub struct Service {
     changes: u64,
     /// There is a model.
     open: bool,
+    /// In the last turn, rows of prompts were units of the period's.
+    units: bool,
 }
 
 impl Service {
@@ -113,6 +115,7 @@ impl Service {
             full: false,
             changes: 0,
             open: true,
+            units: false,
         })
     }
 
@@ -281,58 +284,66 @@ impl Service {
 
     /// Says in `turn` what to do now. Higher priorities go first, and who was served longest ago goes first among those alike.
     ///
-    /// Under a budget a token, and a row of a prompt beside others that decode, is one *unit* of the period's: it takes at most a token's
-    /// time. So prompts of others never cost a stream what was promised; they take what it leaves, or their share by priority.
+    /// Under a budget, while anybody decodes, a token and a row of a prompt are one *unit* of the period's each: either takes a token's time
+    /// at most. Units are shared in that order, so the prompts of others cost a stream its share and no more; what the budget
+    /// promises, it promises to all of them together. While nobody decodes, prompts are read as fast as the reservation lets them be.
     pub fn turn(&mut self, now: u64, turn: &mut Turn) {
         turn.clear();
         self.keep_time(now);
-        let mut allowed = self.pace.as_ref().map_or(u32::MAX, |pace| pace.allowed(now));
         let requests = &self.requests;
         self.order.sort_unstable_by_key(|id| {
             let request = requests.iter().find(|r| r.id == *id);
             request.map(|r| (Reverse(aged(r.priority, now.saturating_sub(r.served))), r.served, *id))
         });
-        let mut decoding = false;
-        for at in 0..self.order.len() {
-            let id = self.order[at];
-            let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { continue };
+        for request in self.requests.iter_mut().filter(|r| matches!(r.stage, Stage::InFlight)) {
             let pauses = request.pauses();
             self.stats.pauses += u64::from(pauses && request.paused_since.is_none());
             request.paused_since = pauses.then(|| request.paused_since.unwrap_or(now));
+        }
+        // Who pauses from now on wants nothing.
+        self.keep_time(now);
+        let mut allowed = self.pace.as_ref().map_or(u32::MAX, |pace| pace.allowed(now));
+        self.units = self.pace.is_some() && self.requests.iter().any(Request::decodes);
+        let mut rows = 0;
+        for id in &self.order {
+            let Some(request) = self.requests.iter_mut().find(|r| r.id == *id) else { continue };
             let patience = self.limits.patience_ns;
             let abandoned = request.paused_since.is_some_and(|since| now.saturating_sub(since) >= patience);
             if request.cancelled {
-                turn.push_end(id, End::Cancelled);
+                turn.push_end(*id, End::Cancelled);
             } else if request.deadline.is_some_and(|deadline| now >= deadline) {
-                turn.push_end(id, End::Deadline);
+                turn.push_end(*id, End::Deadline);
             } else if abandoned {
-                turn.push_end(id, End::Abandoned);
-            } else if !pauses && request.first_token.is_none() {
-                turn.push_read(id);
-            } else if !pauses {
-                decoding = true;
-                if allowed > 0 {
-                    allowed -= 1;
+                turn.push_end(*id, End::Abandoned);
+            } else if request.paused_since.is_some() {
+                // It waits for its reader.
+            } else if request.first_token.is_none() && !self.units {
+                turn.push_read(*id);
+            } else if allowed > 0 {
+                allowed -= 1;
+                if request.first_token.is_none() {
+                    rows += 1;
+                    turn.push_read(*id);
+                } else {
                     request.served = now;
-                    turn.push_run(id);
+                    turn.push_run(*id);
                 }
             }
         }
-        let first_tokens = allowed;
-        let rows = if decoding { allowed } else { u32::MAX };
-        turn.limit(rows, first_tokens);
+        match self.units {
+            // The unit of a last row is that of the token which it makes.
+            true => turn.limit(rows, rows),
+            false => turn.limit(u32::MAX, allowed),
+        }
     }
 
-    /// Rows of a prompt were read. Beside requests that decode they are units of the period's; the row that the first token came
-    /// of is counted with the token.
+    /// Rows of a prompt were read in the turn. Where they are units of the period's, the row that the first token came of is counted with
+    /// the token.
     pub fn read(&mut self, id: RequestId, rows: u32, now: u64) {
-        let decoding = self.order.iter().any(|other| {
-            self.requests.iter().any(|r| r.id == *other && *other != id && r.first_token.is_some())
-        });
         let Some(request) = self.requests.iter_mut().find(|r| r.id == id) else { return };
         request.served = now;
         let rows = rows.saturating_sub(u32::from(request.first_token.is_some()));
-        if let Some(pace) = self.pace.as_mut().filter(|_| decoding) {
+        if let Some(pace) = self.pace.as_mut().filter(|_| self.units) {
             pace.made(rows, now);
         }
     }
@@ -456,6 +467,8 @@ impl Service {
         self.order.retain(|other| *other != id);
         self.full = false;
         self.changes += 1;
+        // It wants nothing any more.
+        self.keep_time(now);
         self.record(entry, now);
         if orphan {
             self.requests.retain(|r| r.id != id);
@@ -546,17 +559,11 @@ impl Service {
     /// Lets the periods go by.
     fn keep_time(&mut self, now: u64) {
         let Some(pace) = &mut self.pace else { return };
-        let wants = |r: &Request| {
-            matches!(r.stage, Stage::InFlight)
-                && r.first_token.is_some()
-                && !r.cancelled
-                && r.paused_since.is_none()
-        };
-        let demand = self.requests.iter().any(wants);
+        let demand = self.requests.iter().any(Request::decodes);
         let broken = pace.advance(now, demand);
         if broken > 0 {
             self.stats.period_misses += broken;
-            self.requests.iter_mut().filter(|r| wants(r)).for_each(|r| r.period_misses += broken);
+            self.requests.iter_mut().filter(|r| r.decodes()).for_each(|r| r.period_misses += broken);
         }
     }
 
@@ -601,6 +608,12 @@ fn aged(priority: super::Priority, waited: u64) -> u64 {
 }
 
 impl Request {
+    /// Whether it wants tokens now.
+    fn decodes(&self) -> bool {
+        let in_flight = matches!(self.stage, Stage::InFlight);
+        in_flight && self.first_token.is_some() && !self.cancelled && self.paused_since.is_none()
+    }
+
     /// Whether it waits for its answer to be fetched: from when it is full until half of it was.
     fn pauses(&self) -> bool {
         if self.paused_since.is_some() { !self.outbox.is_half_empty() } else { !self.outbox.has_room() }

@@ -235,6 +235,47 @@ fn prompts_of_others_do_not_cost_a_budgeted_stream_its_tokens() {
 }
 
 #[test]
+fn a_prompt_beside_a_budgeted_stream_gets_its_share_of_the_units() {
+    for spread in Spread::ALL {
+        let (mut service, mut model) = (Service::new(Limits::default()).unwrap(), Model::default());
+        service.set_spread(spread);
+        service.set_budget(Some(Budget { wcet_cycles: 1, period_ns: 100, tokens: 4 }), 0);
+        let stream = service.submit(job(1, 200), 0).unwrap();
+        (1..100).for_each(|now| {
+            model.turn(&mut service, now);
+        });
+        let other = service.submit(job(2, 9), 100).unwrap();
+        model.prompts.insert(other, 15);
+        let tokens =
+            |service: &Service, id| service.requests().find(|r| r.id == id).map(|r| r.tokens).unwrap();
+        let before = tokens(&service, stream);
+        // Ten periods of four units: half of them are the prompt's 15 rows, the last of which is the first token, and the tokens behind it.
+        (100..1100).for_each(|now| {
+            model.turn(&mut service, now);
+        });
+        let made = tokens(&service, stream) - before;
+        let others = tokens(&service, other);
+        assert!((19..=21).contains(&made) && (5..=7).contains(&others), "{spread:?}: {made}, {others}");
+        assert!((39..=41).contains(&(made + 14 + others)), "{spread:?}: {made}, {others}");
+        assert_eq!(service.pace().map(|pace| pace.misses), Some(0));
+    }
+}
+
+#[test]
+fn a_reader_who_is_slow_is_no_broken_promise() {
+    let (mut service, mut model) = (Service::new(Limits::default()).unwrap(), Model::default());
+    service.set_budget(Some(Budget { wcet_cycles: 1, period_ns: 100, tokens: 4 }), 0);
+    service.submit(job(1, 2000), 0).unwrap();
+    // It pauses when its outbox is full, and nobody looks for a long time.
+    (1..10_000).for_each(|now| {
+        model.turn(&mut service, now);
+    });
+    assert!(service.requests().all(|r| r.state == RequestState::Paused));
+    service.turn(500_000, &mut Turn::default());
+    assert_eq!((service.pace().unwrap().misses, service.stats().period_misses), (0, 0));
+}
+
+#[test]
 fn many_short_answers_have_no_more_tokens_than_the_budget() {
     let (mut service, mut model) = (Service::new(Limits::default()).unwrap(), Model::default());
     service.set_budget(Some(Budget { wcet_cycles: 1, period_ns: 100, tokens: 1 }), 0);

@@ -40,12 +40,12 @@ pub fn answer(
         Message::Cancel { number } => {
             let any = rights.allow(Rights::ADMIN);
             let cancelled = u32::try_from(number).map(|number| desk::cancel(number, client, any));
+            let error = (Reason::UnknownRequest, alloc::format!("no inference {number} is under way"));
             match cancelled {
                 Ok(Ok(())) => Ok((number, None)),
-                _ => {
-                    let error = alloc::format!("no inference {number} is under way");
-                    Err(refused(client, Operation::Cancel, 0, (Reason::UnknownRequest, error)))
-                }
+                // The desk has audited it.
+                Ok(Err(_)) => Err(error),
+                Err(_) => Err(refused(client, Operation::Cancel, 0, error)),
             }
         }
         Message::Audit { before, most } => {

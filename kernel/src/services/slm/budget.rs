@@ -78,10 +78,12 @@ fn try_set(change: BudgetChange) -> Result<BudgetState, ServiceError> {
 
 /// Takes the budget away, on a client's behalf; for whoever has the turn ([`loading::alone`]).
 pub fn clear(client: ClientId) {
+    // What needs memory comes first, so that nothing is half done where there is none.
+    let threads = threads();
     if STATE.lock().take().is_none() {
         return;
     }
-    for thread in threads() {
+    for thread in threads {
         if let Err(error) = tasks::set_class(&thread, Class::Fair) {
             log::error!("SLM: {} keeps its reservation: {error}", thread.name);
         }

@@ -69,10 +69,7 @@ impl Inference for Machine {
     }
 
     fn cancel(&self, id: RequestId) -> Result<(), UnknownRequest> {
-        desk::cancel(id, CONSOLE, true).inspect_err(|_| {
-            let entry = AuditEntry::new(CONSOLE, Operation::Cancel, Status::REJECT);
-            desk::record(AuditEntry { reason: "unknown-request", ..entry });
-        })
+        desk::cancel(id, CONSOLE, true)
     }
 
     #[cfg(feature = "llm")]

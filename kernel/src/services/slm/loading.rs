@@ -34,6 +34,13 @@ pub fn alone<R>(act: impl FnOnce() -> R) -> R {
     result
 }
 
+/// A thread that is begun again gives its turn up, if it has it.
+pub fn abandon(thread: u32) {
+    if TURN.compare_exchange(thread, NOBODY, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        NEXT.wake_all();
+    }
+}
+
 /// Whether a model can answer.
 pub fn is_loaded() -> bool {
     matches!(SHOWN.lock().state, SlmState::Loaded)

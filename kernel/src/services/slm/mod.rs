@@ -12,7 +12,7 @@ mod export;
 #[cfg(feature = "llm")]
 mod flight;
 pub mod inference;
-mod loading;
+pub mod loading;
 #[cfg(feature = "llm")]
 mod neural;
 #[cfg(feature = "llm")]

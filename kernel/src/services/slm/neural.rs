@@ -46,6 +46,7 @@ fn serve() {
     let mut model: Option<Model> = None;
     let mut flights: Vec<Flight> = Vec::with_capacity(MAX_RUNNING);
     let mut turn = Turn::default();
+    let mut given_up = false;
     loop {
         let seen = desk::with(|desk| desk.changes()).unwrap_or(0);
         if desk::with(|desk| desk.end_late(time::uptime_nanos())) == Some(true) {
@@ -55,7 +56,7 @@ fn serve() {
             COUNTER.done(run(errand, &mut model, &mut flights));
             continue;
         }
-        let worked = model.as_mut().is_some_and(|model| work(model, &mut flights, &mut turn));
+        let worked = model.as_mut().is_some_and(|model| work(model, &mut flights, &mut turn, &mut given_up));
         if !worked {
             desk::wait_for_work(seen, || COUNTER.has_errand());
         }
@@ -63,7 +64,7 @@ fn serve() {
 }
 
 /// Starts what may start and does one turn of all that are in flight. Says whether anything was done.
-fn work(model: &mut Model, flights: &mut Vec<Flight>, turn: &mut Turn) -> bool {
+fn work(model: &mut Model, flights: &mut Vec<Flight>, turn: &mut Turn, given_up: &mut bool) -> bool {
     let mut worked = false;
     while let Some((id, job)) = desk::with(|desk| desk.start_next(time::uptime_nanos())).flatten() {
         worked = true;
@@ -88,15 +89,16 @@ fn work(model: &mut Model, flights: &mut Vec<Flight>, turn: &mut Turn) -> bool {
         desk::with(|desk| desk.complete(id, end, counts, time::uptime_nanos()));
         desk::tell_clients();
     }
-    if step(model, flights, turn) {
+    if step(model, flights, turn, given_up) {
         worked = true;
         finish(model, flights);
     }
     worked
 }
 
-/// One turn of the requests that may go on; whether there were any.
-fn step(model: &mut Model, flights: &mut [Flight], turn: &Turn) -> bool {
+/// One turn of the requests that may go on; whether there were any. It is given up where a request is to be ended, but not twice in a row:
+/// who cancels again and again does not keep others from their tokens.
+fn step(model: &mut Model, flights: &mut [Flight], turn: &Turn, given_up: &mut bool) -> bool {
     let paced = desk::with(|desk| desk.pace().is_some()).unwrap_or(false);
     let beside = paced || !turn.run().is_empty();
     let most = if beside { PROMPT_BESIDE_OTHERS } else { PROMPT_ALONE };
@@ -119,7 +121,9 @@ fn step(model: &mut Model, flights: &mut [Flight], turn: &Turn) -> bool {
         flights.iter_mut().map(|flight| &mut flight.sequence).collect();
     let mut tokens = 0;
     let began = computed_nanos();
-    let mut go_on = || !desk::with(|desk| desk.must_end(time::uptime_nanos())).unwrap_or(false);
+    let may_give_up = !*given_up;
+    let must_end = || desk::with(|desk| desk.must_end(time::uptime_nanos())).unwrap_or(false);
+    let mut go_on = || !(may_give_up && must_end());
     let done = model.engine.step(&mut sequences, rows, &mut go_on, &mut |index, piece| {
         let Some(&(id, as_numbers)) = ids.get(index) else { return Flow::Continue };
         tokens += u64::from(piece.origin == Origin::Model);
@@ -127,6 +131,7 @@ fn step(model: &mut Model, flights: &mut [Flight], turn: &Turn) -> bool {
         Flow::Continue
     });
     let took = computed_nanos().saturating_sub(began);
+    *given_up = done.is_none();
     // Alone: a token of a batch takes less, and prompts take what they take.
     if done.is_some_and(|done| done.prompt == 0) && tokens == 1 {
         worst_case::saw(took);

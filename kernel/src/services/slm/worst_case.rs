@@ -4,7 +4,7 @@ use crate::arch::time;
 use core::sync::atomic::{AtomicU64, Ordering};
 use llm::service::Budget;
 
-/// In nanoseconds of CPU time, of the thread that computes longest; 0 before the first token.
+/// In nanoseconds of CPU time of the model's thread, without its waiting for workers, which take about as long; 0 before the first token.
 static WORST_NANOS: AtomicU64 = AtomicU64::new(0);
 /// In cycles; 0 where none was given.
 static GIVEN_CYCLES: AtomicU64 = AtomicU64::new(0);
