@@ -9,7 +9,7 @@
 use crate::memory::layout::{Part, linker_address, part};
 
 /// Room for the table: about 20,000 functions; code that isn't optimised has more.
-const RESERVED: usize = if cfg!(debug_assertions) { 2 << 20 } else { 1 << 20 };
+const RESERVED: usize = if cfg!(debug_assertions) { 4 << 20 } else { 1 << 20 };
 const HEADER: usize = 8;
 const ENTRY: usize = 16;
 
