@@ -68,7 +68,11 @@ impl Line {
         loop {
             let all_sent = self.send();
             let worked = work::go_on(&mut self.work, &mut self.session, self.client);
-            // Requests are taken as long as they can be answered: a stream that nobody reads does not keep its cancellation from coming.
+            // Who does not read the answers that he has is asked for no more questions, and loses none. A stream that nobody reads is
+            // something else: it does not keep its cancellation from coming.
+            if self.work.iter().any(Work::is_held_up) && !all_sent {
+                break;
+            }
             let event = keys::with(|authority| self.session.poll(time::uptime_nanos(), authority));
             match event {
                 Some(Event::Request(request)) => {

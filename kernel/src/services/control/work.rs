@@ -76,6 +76,11 @@ impl Work {
         Self { id, pending: Some(reply), kind: Kind::Last }
     }
 
+    /// Whether its one reply waits for the client to read.
+    pub fn is_held_up(&self) -> bool {
+        self.pending.is_some() && matches!(self.kind, Kind::Last)
+    }
+
     /// The next reply, if there is one now; and whether it is the last.
     fn next(&mut self, client: ClientId) -> Option<Reply> {
         match &mut self.kind {
