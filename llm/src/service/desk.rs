@@ -335,6 +335,7 @@ impl Service {
             true => turn.limit(rows, rows),
             false => turn.limit(u32::MAX, allowed),
         }
+        turn.set_paced(self.pace.is_some());
     }
 
     /// Rows of a prompt were read in the turn. Where they are units of the period's, the row that the first token came of is counted with
@@ -352,11 +353,6 @@ impl Service {
     pub fn must_end(&self, now: u64) -> bool {
         let ends = |r: &Request| r.cancelled || r.deadline.is_some_and(|deadline| now >= deadline);
         self.requests.iter().any(|r| matches!(r.stage, Stage::InFlight) && ends(r))
-    }
-
-    /// Whether anything waits or is in flight.
-    pub fn has_work(&self) -> bool {
-        self.requests.iter().any(|r| !matches!(r.stage, Stage::Over(_)))
     }
 
     /// When there is something to do though nobody asks for it: a token of the next slot, a deadline.
@@ -384,13 +380,12 @@ impl Service {
             request.first_token = Some(now);
             self.stats.first_token.add(now.saturating_sub(request.submitted));
         }
-        let (client, operation, chunk_tokens) = (request.client, request.operation, tokens);
-        if operation == Operation::Stream {
+        if request.operation == Operation::Stream {
             self.stats.stream_chunks += u64::from(chunks);
-            self.stats.stream_chunk_tokens += u64::from(chunk_tokens);
+            self.stats.stream_chunk_tokens += u64::from(tokens);
         }
         if !record {
-            self.clients.served(client, tokens, 0);
+            self.clients.served(request.client, tokens, 0);
             self.stats.tokens += u64::from(tokens);
             if let Some(pace) = &mut self.pace {
                 pace.made(tokens, now);
@@ -440,14 +435,12 @@ impl Service {
         }
         let missed = end == End::Deadline || request.period_misses > 0;
         let (status, reason) = match end {
-            End::Finished | End::MaxTokens | End::ContextFull | End::NoToken | End::Cancelled => {
-                (Status::OK, "")
-            }
+            End::Finished | End::MaxTokens | End::ContextFull | End::NoToken => (Status::OK, ""),
+            End::Cancelled => (Status::OK, "cancelled"),
             End::Deadline => (Status::default(), "deadline"),
             End::Abandoned => (Status::REJECT, "not fetched"),
             End::Failed => (Status::REJECT, "failed"),
         };
-        let reason = if end == End::Cancelled { "cancelled" } else { reason };
         let status = if missed { status.and(Status::DEADLINE_MISS) } else { status };
         let entry = AuditEntry::new(request.client, request.operation, status);
         let entry = AuditEntry { prompt_len: request.prompt_len, tokens: request.tokens, reason, ..entry };

@@ -15,6 +15,7 @@ pub struct Turn {
     reads: usize,
     rows: u32,
     first_tokens: u32,
+    paced: bool,
     end: [Option<(RequestId, End)>; MAX_RUNNING],
     ends: usize,
 }
@@ -47,6 +48,15 @@ impl Turn {
             *place = Some((id, end));
             self.ends += 1;
         }
+    }
+
+    pub(super) fn set_paced(&mut self, paced: bool) {
+        self.paced = paced;
+    }
+
+    /// Whether a budget is set.
+    pub fn paced(&self) -> bool {
+        self.paced
     }
 
     /// Requests whose prompts may be read, first things first: up to [`rows`](Self::rows) rows in all, and only

@@ -99,10 +99,9 @@ fn work(model: &mut Model, flights: &mut Vec<Flight>, turn: &mut Turn, given_up:
 /// One turn of the requests that may go on; whether there were any. It is given up where a request is to be ended, but not twice in a row:
 /// who cancels again and again does not keep others from their tokens.
 fn step(model: &mut Model, flights: &mut [Flight], turn: &Turn, given_up: &mut bool) -> bool {
-    let paced = desk::with(|desk| desk.pace().is_some()).unwrap_or(false);
-    let beside = paced || !turn.run().is_empty();
+    let beside = turn.paced() || !turn.run().is_empty();
     let most = if beside { PROMPT_BESIDE_OTHERS } else { PROMPT_ALONE };
-    let (reading, rows) = reading(flights, turn, most, paced);
+    let (reading, rows) = reading(flights, turn, most);
     // In the desk's order, tokens first.
     let order: heapless::Vec<RequestId, { 2 * MAX_RUNNING }> =
         turn.run().iter().chain(&reading).copied().collect();
@@ -150,14 +149,9 @@ fn step(model: &mut Model, flights: &mut [Flight], turn: &Turn, given_up: &mut b
 
 /// Whose prompts are read in this turn, and how many rows of them. Under a budget one at a time: so a first token comes only where
 /// the turn allows one.
-fn reading(
-    flights: &[Flight],
-    turn: &Turn,
-    most: usize,
-    paced: bool,
-) -> (heapless::Vec<RequestId, MAX_RUNNING>, usize) {
+fn reading(flights: &[Flight], turn: &Turn, most: usize) -> (heapless::Vec<RequestId, MAX_RUNNING>, usize) {
     let most = most.min(turn.rows() as usize);
-    if !paced {
+    if !turn.paced() {
         return (turn.reading().iter().copied().collect(), most);
     }
     for id in turn.reading() {
