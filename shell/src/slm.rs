@@ -3,7 +3,14 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+use llm::sampling::Sampling;
 use thiserror::Error;
+
+/// Most tokens of an answer where nobody says otherwise.
+pub const DEFAULT_TOKENS: usize = 64;
+/// How tokens are chosen where nobody says otherwise. Small models go round in circles without the penalty.
+pub const DEFAULT_SAMPLING: Sampling =
+    Sampling { temperature: 0.0, seed: 0, top_k: 40, top_p: 0.95, repeat_penalty: 1.1 };
 
 /// A question and how to answer it. Ranges are checked by the command before it gets here.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,16 +21,8 @@ pub struct SlmRequest {
     pub max_tokens: usize,
     /// Who should answer.
     pub backend: SlmBackendChoice,
-    /// 0 = greedy.
-    pub temperature: f32,
-    /// Seed of the sampler.
-    pub seed: u64,
-    /// Sample among the k best only; 0 = all.
-    pub top_k: usize,
-    /// Sample among the best whose probabilities add up to this, (0, 1]; 1 = all.
-    pub top_p: f32,
-    /// How much less likely tokens get that were used lately, 1 to 2; 1 = not at all.
-    pub repeat_penalty: f32,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
     /// The grammar (GBNF) that the model's answer is held to. There is no record then, and no rule engine.
     pub grammar: Option<String>,
 }
@@ -32,14 +31,9 @@ impl Default for SlmRequest {
     fn default() -> Self {
         Self {
             question: String::new(),
-            max_tokens: 64,
+            max_tokens: DEFAULT_TOKENS,
             backend: SlmBackendChoice::Auto,
-            temperature: 0.0,
-            seed: 0,
-            top_k: 40,
-            top_p: 0.95,
-            // Small models go round in circles without it.
-            repeat_penalty: 1.1,
+            sampling: DEFAULT_SAMPLING,
             grammar: None,
         }
     }

@@ -177,7 +177,8 @@ fn options_of_a_query_reach_the_machine() {
     let request = machine.requests.borrow()[0].clone();
     assert_eq!(request.question, "what is it");
     assert_eq!((request.max_tokens, request.backend), (7, SlmBackendChoice::Rules));
-    assert_eq!((request.temperature, request.seed, request.top_k, request.top_p), (0.5, 9, 3, 0.5));
+    let sampling = request.sampling;
+    assert_eq!((sampling.temperature, sampling.seed, sampling.top_k, sampling.top_p), (0.5, 9, 3, 0.5));
     session(&machine, "slm query what is -v 8086:10d3\r");
     assert_eq!(machine.requests.borrow()[1].question, "what is 8086:10d3");
     session(&machine, "slm query --grammar 'root ::= \"yes\" | \"no\"' is it so\r");

@@ -18,6 +18,7 @@ mod lspci;
 mod memctl;
 mod power;
 mod ps;
+mod sampling;
 mod schedctl;
 mod selftest;
 mod slm;
@@ -179,6 +180,11 @@ impl OptionSpec {
     pub fn choices(&self) -> impl Iterator<Item = &'static str> {
         self.value.filter(|v| v.contains('|')).into_iter().flat_map(|v| v.split('|'))
     }
+}
+
+/// An option with a value.
+const fn value(name: &'static str, value: &'static str, summary: &'static str) -> OptionSpec {
+    OptionSpec { name, short: None, value: Some(value), summary }
 }
 
 /// Many commands have it.

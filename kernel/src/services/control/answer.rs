@@ -14,12 +14,11 @@ use control::message::Infer;
 use control::reply::{PAGE_RECORDS, Record};
 use control::session::Refusal;
 use control::{Message, ModelState, Reason, Reply, Request, RequestId, Rights, Session, Status};
-use llm::sampling::Sampling;
 use llm::service::{
     AuditEntry, ClientId, Job, JobError, MAX_CHUNK, Operation, Priority, RequestState, Status as Bits,
     SubmitError,
 };
-use shell::slm::{SlmRequest, SlmState};
+use shell::slm::{DEFAULT_SAMPLING, SlmState};
 
 /// Acknowledges a request and sees to it, or refuses it.
 pub fn answer(
@@ -136,7 +135,8 @@ fn submit(id: RequestId, client: ClientId, infer: Infer) -> Result<(u64, Option<
         },
         deadline_ns: Some(u64::from(infer.deadline_ms) * 1_000_000).filter(|deadline| *deadline > 0),
         chunk: u32::from(infer.chunk_tokens).clamp(1, MAX_CHUNK),
-        sampling: as_at_the_console(),
+        // The same answer as at the console.
+        sampling: DEFAULT_SAMPLING,
         ..job
     };
     let number = desk::submit(job).map_err(|error| {
@@ -144,12 +144,6 @@ fn submit(id: RequestId, client: ClientId, infer: Infer) -> Result<(u64, Option<
         (reason, error.to_string())
     })?;
     Ok((number.into(), Some(Work::inference(id, number, infer.stream))))
-}
-
-/// How tokens are chosen where nobody says otherwise, so that an answer is the same as at the console.
-fn as_at_the_console() -> Sampling {
-    let SlmRequest { temperature, top_k, top_p, seed, repeat_penalty, .. } = SlmRequest::default();
-    Sampling { temperature, top_k, top_p, seed, repeat_penalty }
 }
 
 #[cfg(feature = "ai-ops")]

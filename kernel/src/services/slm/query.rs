@@ -5,7 +5,6 @@ use crate::arch::time;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-use llm::sampling::Sampling;
 use llm::service::{
     CHUNK_BYTES, CONSOLE, Chunk, End, Failure, Fetched, Form, Job, Operation, Outcome, SubmitError,
 };
@@ -23,14 +22,8 @@ pub fn query(
 ) -> Result<SlmSummary, SlmError> {
     let job = Job::new(CONSOLE, Operation::Query, request.question.clone(), request.max_tokens);
     let job = job.map_err(|error| SlmError::Failed(alloc::format!("{error}")))?;
-    let sampling = Sampling {
-        temperature: request.temperature,
-        top_k: request.top_k,
-        top_p: request.top_p,
-        seed: request.seed,
-        repeat_penalty: request.repeat_penalty,
-    };
-    let job = Job { form: Form::Question, sampling, grammar: request.grammar.clone(), ..job };
+    let job =
+        Job { form: Form::Question, sampling: request.sampling, grammar: request.grammar.clone(), ..job };
     let id = desk::submit(job).map_err(|error| match error {
         SubmitError::NoModel => SlmError::NotLoaded { reason: String::from("it was unloaded meanwhile") },
         _ => SlmError::Busy,

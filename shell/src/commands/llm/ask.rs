@@ -7,8 +7,9 @@
 //! chunks differs from the time between the two before.
 
 use super::request::{self, follow, in_background, job, shortened, speed};
-use super::{time, value};
+use super::time;
 use crate::commands::slm::{Answer, Style};
+use crate::commands::value;
 use crate::commands::{Command, CommandError, Context, JSON, Next, PLAIN};
 use crate::json::{self, Object};
 use crate::slm::SlmOrigin;

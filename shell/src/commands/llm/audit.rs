@@ -4,8 +4,9 @@
 //! "wcet_cycles","period_ns","reason"}]}`, oldest first; see `docs/schemas/llmjson.schema.json`. `written` counts the operations since boot,
 //! of which the last ones are kept; `status` is the sum of 1 ok, 2 reject, 4 deadline missed.
 
-use super::{client_name, time, value};
+use super::{client_name, time};
 use crate::args::UsageError;
+use crate::commands::value;
 use crate::commands::{Command, CommandError, Context, JSON as JSON_OPTION, Next, OptionSpec, PLAIN};
 use crate::json;
 use crate::table::{Align, Table};

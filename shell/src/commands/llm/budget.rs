@@ -3,8 +3,9 @@
 //! JSON of both: `{"model"|null,"budget":{"tokens","period_ns","wcet_cycles","wcet_measured","token_ns","reserved_ns","reserved_ppm","cpus",
 //! "cycles_per_second"}|null}`; `reserved_ns` and `reserved_ppm` are of each of the `cpus`.
 
-use super::{time, value};
+use super::time;
 use crate::args::UsageError;
+use crate::commands::value;
 use crate::commands::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN};
 use crate::inference::{BudgetChange, BudgetState, InferenceStatus};
 use crate::json::{self, Object};

@@ -5,8 +5,9 @@
 //! `"id"`, `"text"`, and the keys that `llminfer` has from `end` to `period_misses`.
 
 use super::ask::outcome_as_json;
+use super::drawing;
 use super::request::{self, Service, shortened, speed};
-use super::{drawing, value};
+use crate::commands::value;
 use crate::commands::{Command, CommandError, Context, JSON, Next, PLAIN};
 use crate::json;
 use crate::system::System;

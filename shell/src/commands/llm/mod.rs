@@ -21,7 +21,7 @@ pub use poll::{CANCEL, POLL};
 pub use stats::STATS;
 pub use status::STATUS;
 
-use super::{CommandError, Context, OptionSpec};
+use super::{CommandError, Context};
 use crate::args::{UsageError, brief};
 use crate::inference::ServiceError;
 use crate::units::short_time;
@@ -29,11 +29,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 use llm::service::{CONSOLE, ClientId, JobError, RequestId, UnknownRequest};
-
-/// An option with a value.
-const fn value(name: &'static str, value: &'static str, summary: &'static str) -> OptionSpec {
-    OptionSpec { name, short: None, value: Some(value), summary }
-}
 
 impl From<ServiceError> for CommandError {
     fn from(error: ServiceError) -> Self {

@@ -1,11 +1,12 @@
 //! What `llminfer`, `llmstream` and `llmgraph` have in common: their options, and following a request to its end.
 
-use super::value;
 use crate::args::{Args, UsageError};
-use crate::commands::{CommandError, Context, Next, OptionSpec};
+pub(super) use crate::commands::sampling::{
+    MAX_TOKENS, PENALTY, SEED, TEMP, TOP_K, TOP_P, max_tokens, sampling,
+};
+use crate::commands::{CommandError, Context, Next, OptionSpec, value};
 use crate::console::Console;
 use crate::json;
-use crate::slm::SlmRequest;
 use crate::system::System;
 use alloc::format;
 use alloc::string::String;
@@ -19,21 +20,10 @@ use llm::service::{
 /// How long a fetch waits: Ctrl-C is noticed as often.
 const WAIT: Duration = Duration::from_millis(50);
 
-pub(super) const MAX_TOKENS: OptionSpec =
-    value("max-tokens", "N", "Longest answer in tokens, 1 to 100000; 64 unless given.");
 pub(super) const PRIORITY: OptionSpec =
     value("priority", "low|normal|high", "Who is served first; normal unless given.");
 pub(super) const DEADLINE: OptionSpec =
     value("deadline-ms", "N", "End the answer so many milliseconds after it was asked for.");
-pub(super) const TEMP: OptionSpec =
-    value("temp", "T", "Temperature, 0 to 10; 0, the default, always takes the likeliest token.");
-pub(super) const SEED: OptionSpec = value("seed", "S", "Seed of the choice if T is above 0.");
-pub(super) const TOP_K: OptionSpec =
-    value("top-k", "K", "Choose among the K likeliest tokens; 0: all; 40 unless given.");
-pub(super) const TOP_P: OptionSpec =
-    value("top-p", "P", "Choose among tokens that have probability P together; 0.95 unless given.");
-pub(super) const PENALTY: OptionSpec =
-    value("repeat-penalty", "R", "Make tokens used lately less likely, 1 (off) to 2; 1.1 unless given.");
 pub(super) const GRAMMAR: OptionSpec =
     value("grammar", "GBNF", "Hold the model to a grammar in llama.cpp's notation.");
 pub(super) const RAW: OptionSpec = OptionSpec {
@@ -58,12 +48,6 @@ pub(super) fn prompt(args: &Args) -> Result<String, UsageError> {
     Ok(prompt)
 }
 
-/// Most tokens of the answer.
-pub(super) fn max_tokens(args: &Args) -> Result<usize, UsageError> {
-    let tokens = args.number("max-tokens", 1..=100_000, "a whole number from 1 to 100000")?;
-    Ok(tokens.unwrap_or(SlmRequest::default().max_tokens))
-}
-
 /// How a request is to be served, whatever it asks.
 pub(super) struct Service {
     priority: Priority,
@@ -74,24 +58,12 @@ pub(super) struct Service {
 impl Service {
     /// As the options say.
     pub(super) fn of(args: &Args) -> Result<Self, UsageError> {
-        let default = SlmRequest::default();
         let deadline =
             args.number("deadline-ms", 1..=86_400_000u64, "a number of milliseconds from 1 to 86400000")?;
-        let temperature = args.number("temp", 0.0..=10.0, "a number from 0 to 10")?;
-        let seed = args.number("seed", .., "a whole number from 0 to 18446744073709551615")?;
-        let top_k = args.number("top-k", 0..=1_000_000, "a whole number from 0 to 1000000")?;
-        let top_p = args.number("top-p", 0.001..=1.0, "a number from 0.001 to 1")?;
-        let penalty = args.number("repeat-penalty", 1.0..=2.0, "a number from 1 to 2")?;
         Ok(Self {
             priority: args.choice("priority", &Priority::ALL, Priority::name)?.unwrap_or_default(),
             deadline_ns: deadline.map(|ms| ms * 1_000_000),
-            sampling: Sampling {
-                temperature: temperature.unwrap_or(default.temperature),
-                seed: seed.unwrap_or(default.seed),
-                top_k: top_k.unwrap_or(default.top_k),
-                top_p: top_p.unwrap_or(default.top_p),
-                repeat_penalty: penalty.unwrap_or(default.repeat_penalty),
-            },
+            sampling: sampling(args)?,
         })
     }
 

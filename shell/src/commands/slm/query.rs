@@ -7,7 +7,7 @@
 
 use super::answer::{Answer, Style, origin_name};
 use crate::args::{Args, UsageError};
-use crate::commands::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN};
+use crate::commands::{Command, CommandError, Context, JSON, Next, OptionSpec, PLAIN, sampling, value};
 use crate::json;
 use crate::slm::{SlmBackend, SlmBackendChoice, SlmEvent, SlmRequest, SlmStop, SlmSummary};
 use crate::system::Flow;
@@ -21,17 +21,17 @@ pub const QUERY: Command = Command {
     summary: "Ask about a device or a command; the model answers, or the rule engine.",
     usage: "slm query \"QUESTION\" [--max-tokens N] [--backend auto|neural|rules] [--temp T] [--seed S] [--top-k K] [--top-p P] [--repeat-penalty R] [--grammar GBNF] [--verbose] [--json]",
     options: &[
-        value("max-tokens", "N", "Longest answer in tokens, 1 to 100000; 64 unless given."),
+        sampling::MAX_TOKENS,
         value(
             "backend",
             "auto|neural|rules",
             "Who answers; auto: the model if it is loaded, and the rules where a record is the whole answer.",
         ),
-        value("temp", "T", "Temperature, 0 to 10; 0, the default, always takes the likeliest token."),
-        value("seed", "S", "Seed of the choice if T is above 0; the same seed gives the same answer."),
-        value("top-k", "K", "Choose among the K likeliest tokens; 0: all; 40 unless given."),
-        value("top-p", "P", "Choose among tokens that have probability P together; 0.95 unless given."),
-        value("repeat-penalty", "R", "Make tokens used lately less likely, 1 (off) to 2; 1.1 unless given."),
+        sampling::TEMP,
+        sampling::SEED,
+        sampling::TOP_K,
+        sampling::TOP_P,
+        sampling::PENALTY,
         value(
             "grammar",
             "GBNF",
@@ -52,12 +52,7 @@ pub const QUERY: Command = Command {
     ..PLAIN
 };
 
-const fn value(name: &'static str, value: &'static str, summary: &'static str) -> OptionSpec {
-    OptionSpec { name, short: None, value: Some(value), summary }
-}
-
 fn request(args: &Args) -> Result<SlmRequest, UsageError> {
-    let default = SlmRequest::default();
     let question = String::from(args.operands.join(" ").trim());
     if question.is_empty() {
         return Err(UsageError("the question is empty".into()));
@@ -71,21 +66,9 @@ fn request(args: &Args) -> Result<SlmRequest, UsageError> {
     }
     Ok(SlmRequest {
         question,
-        max_tokens: args
-            .number("max-tokens", 1..=100_000, "a whole number from 1 to 100000")?
-            .unwrap_or(default.max_tokens),
-        backend: backend.unwrap_or(default.backend),
-        temperature: args.number("temp", 0.0..=10.0, "a number from 0 to 10")?.unwrap_or(default.temperature),
-        seed: args
-            .number("seed", .., "a whole number from 0 to 18446744073709551615")?
-            .unwrap_or(default.seed),
-        top_k: args
-            .number("top-k", 0..=1_000_000, "a whole number from 0 to 1000000")?
-            .unwrap_or(default.top_k),
-        top_p: args.number("top-p", 0.001..=1.0, "a number from 0.001 to 1")?.unwrap_or(default.top_p),
-        repeat_penalty: args
-            .number("repeat-penalty", 1.0..=2.0, "a number from 1 to 2")?
-            .unwrap_or(default.repeat_penalty),
+        max_tokens: sampling::max_tokens(args)?,
+        backend: backend.unwrap_or(SlmBackendChoice::Auto),
+        sampling: sampling::sampling(args)?,
         grammar,
     })
 }
