@@ -42,10 +42,12 @@ mod audit;
 mod budget;
 mod clients;
 mod desk;
+mod entry;
 mod outbox;
 mod pace;
 mod recent;
 mod request;
+mod serve;
 mod stats;
 #[cfg(test)]
 mod tests;
