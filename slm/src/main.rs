@@ -1,29 +1,12 @@
-//! `auton`: the model pipeline on the host. So far its first steps: check and cost an architecture, validate a
-//! GGUF file as the kernel will read it, and export it in F32.
-//!
-//! Principles
-//! 1. Files are read, dequantised and run by the `llm` crate, the code that runs in the kernel: what passes here
-//!    loads there.
-//! 2. Every fault ends the program with one sentence and an exit status other than 0.
-//! 3. A figure is computed from the shape by a formula that is written beside it, never looked up.
-//!
-//! Honest limits: the llama family only; nothing is trained or quantised yet.
+//! `auton`: the command line of the model pipeline.
 
 #![forbid(unsafe_code)]
-
-mod arch;
-mod cost;
-mod dequantize;
-mod report;
-mod shape;
-mod table;
-mod tensor;
-mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use slm::{arch, dequantize, validate};
 
 /// Model pipeline of AUTON: check, cost, validate and convert models.
 #[derive(Parser)]
