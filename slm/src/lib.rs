@@ -20,6 +20,7 @@
 
 pub mod arch;
 pub mod cost;
+pub mod curve;
 pub mod dequantize;
 pub mod report;
 pub mod run_folder;
