@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use slm::{arch, dequantize, validate};
+use slm::{arch, dequantize, export, quantize, validate};
 
 /// Model pipeline of AUTON: check, cost, validate and convert models.
 #[derive(Parser)]
@@ -39,6 +39,17 @@ enum Step {
         /// The F32 file to write.
         out: PathBuf,
     },
+    /// Write the trained model of a run in the forms that others read.
+    #[command(subcommand)]
+    Export(ExportStep),
+    /// Give each weight of a run's model fewer bits, and measure what that costs.
+    Quantize(quantize::Args),
+}
+
+#[derive(Subcommand)]
+enum ExportStep {
+    /// As GGUF, for the kernel and llama.cpp.
+    Gguf(export::GgufArgs),
 }
 
 #[derive(Subcommand)]
@@ -61,6 +72,8 @@ fn main() -> ExitCode {
         Step::Arch(ArchStep::Check { file }) => arch::check(&file),
         Step::Arch(ArchStep::Flops { file }) => arch::flops(&file),
         Step::Dequantize { file, out } => dequantize::dequantize(&file, &out),
+        Step::Export(ExportStep::Gguf(args)) => export::gguf(&args),
+        Step::Quantize(args) => quantize::quantize(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -58,10 +58,10 @@ fn shipped_configurations_are_sound() {
 fn a_configuration_that_does_not_fit_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.toml");
-    let good = std::fs::read_to_string(config("tiny_10M.toml")).unwrap();
-    std::fs::write(&file, good.replace("heads = 4\n", "heads = 5\n")).unwrap();
+    let good = std::fs::read_to_string(config("small_50M.toml")).unwrap();
+    std::fs::write(&file, good.replace("\nheads = 8\n", "\nheads = 7\n")).unwrap();
     let error = refusal(&auton(&[p("arch"), p("check"), &file]));
-    assert!(error.contains("width 256 does not divide into 5 heads"), "{error}");
+    assert!(error.contains("width 512 does not divide into 7 heads"), "{error}");
     std::fs::write(&file, b"\xff\xfe").unwrap();
     assert!(refusal(&auton(&[p("arch"), p("check"), &file])).contains("neither GGUF nor text"));
     assert!(refusal(&auton(&[p("arch"), p("check"), p("/nowhere.toml")])).contains("cannot read"));
