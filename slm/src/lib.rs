@@ -19,8 +19,10 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod corpus;
 pub mod cost;
 pub mod curve;
+pub mod data;
 pub mod dequantize;
 pub mod export;
 pub mod forward;
@@ -30,6 +32,7 @@ pub mod run_folder;
 pub mod shape;
 pub mod table;
 pub mod tensor;
+pub mod tokenizer;
 pub mod trained;
 pub mod validate;
 pub mod whole_file;

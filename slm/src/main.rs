@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use slm::{arch, dequantize, export, quantize, validate};
+use slm::{arch, corpus, data, dequantize, export, quantize, tokenizer, validate};
 
 /// Model pipeline of AUTON: check, cost, validate and convert models.
 #[derive(Parser)]
@@ -32,6 +32,12 @@ enum Step {
     /// Check an architecture, or say what it costs to run.
     #[command(subcommand)]
     Arch(ArchStep),
+    /// Fetch a corpus, or make training data of it.
+    #[command(subcommand)]
+    Data(DataStep),
+    /// Make a vocabulary.
+    #[command(subcommand)]
+    Tokenizer(TokenizerStep),
     /// Write the model with all its weights in F32.
     Dequantize {
         /// The model.
@@ -66,11 +72,28 @@ enum ArchStep {
     },
 }
 
+#[derive(Subcommand)]
+enum DataStep {
+    /// Fetch pinned packages of Debian and turn them into documents; generate those about devices and commands.
+    Fetch(corpus::FetchArgs),
+    /// Clean, split, shuffle and tokenise the documents.
+    Build(data::BuildArgs),
+}
+
+#[derive(Subcommand)]
+enum TokenizerStep {
+    /// Train a tokenizer on the training split and check it.
+    Train(tokenizer::TrainArgs),
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().step {
         Step::Validate { file, prompt, max_tokens } => validate::validate(&file, &prompt, max_tokens),
         Step::Arch(ArchStep::Check { file }) => arch::check(&file),
         Step::Arch(ArchStep::Flops { file }) => arch::flops(&file),
+        Step::Data(DataStep::Fetch(args)) => corpus::fetch(&args),
+        Step::Data(DataStep::Build(args)) => data::build(&args),
+        Step::Tokenizer(TokenizerStep::Train(args)) => tokenizer::train(&args),
         Step::Dequantize { file, out } => dequantize::dequantize(&file, &out),
         Step::Export(ExportStep::Gguf(args)) => export::gguf(&args),
         Step::Quantize(args) => quantize::quantize(&args),

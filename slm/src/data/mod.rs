@@ -1,0 +1,13 @@
+//! From a corpus to tokens: `auton data build` and what it shares with the tokenizer's training.
+
+mod build;
+mod clean;
+mod duplicates;
+mod gather;
+pub mod lines;
+pub mod order;
+mod split;
+
+pub use build::{BuildArgs, Coder, build};
+pub use gather::{Gathered, gather};
+pub use split::of as split_of;
