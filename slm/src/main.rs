@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use slm::{arch, corpus, data, dequantize, export, quantize, tokenizer, validate};
+use slm::{arch, corpus, data, dequantize, export, integrate, quantize, tokenizer, validate, workflow};
 
 /// Model pipeline of AUTON: check, cost, validate and convert models.
 #[derive(Parser)]
@@ -50,6 +50,13 @@ enum Step {
     Export(ExportStep),
     /// Give each weight of a run's model fewer bits, and measure what that costs.
     Quantize(quantize::Args),
+    /// Put a model into the kernel: build, boot, ask, and roll back if it does not hold.
+    Integrate(integrate::Args),
+    /// Do all steps of a goal, as a task graph that survives being cut off.
+    Run(workflow::Args),
+    /// A task of a workflow that is no step of its own.
+    #[command(subcommand, hide = true)]
+    Step(workflow::step::StepArgs),
 }
 
 #[derive(Subcommand)]
@@ -97,6 +104,9 @@ fn main() -> ExitCode {
         Step::Dequantize { file, out } => dequantize::dequantize(&file, &out),
         Step::Export(ExportStep::Gguf(args)) => export::gguf(&args),
         Step::Quantize(args) => quantize::quantize(&args),
+        Step::Integrate(args) => integrate::integrate(&args),
+        Step::Run(args) => workflow::run(&args),
+        Step::Step(args) => workflow::step::step(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -43,9 +43,15 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// Default features and the model that `AUTON_MODEL` asks for: what `cargo run` starts.
-    pub fn from_environment() -> Self {
-        Self { features: None, model: ModelChoice::from_environment(), debug: false }
+    /// Default features and the model that `AUTON_MODEL` asks for: what `cargo run` starts. The project's own small model
+    /// where that is the default and it cannot be had.
+    pub fn from_environment() -> Result<Self> {
+        Ok(Self { features: None, model: ModelChoice::from_environment().or_tiny()?, debug: false })
+    }
+
+    /// Default features with the project's own small model.
+    pub fn with_tiny_model() -> Self {
+        Self { features: None, model: ModelChoice::Tiny, debug: false }
     }
 
     /// Default features with the default model.
@@ -81,6 +87,10 @@ impl Variant {
         match &self.model {
             ModelChoice::Default => {}
             ModelChoice::None => name.push_str("-none"),
+            ModelChoice::Tiny => name.push_str("-tiny"),
+            ModelChoice::Integrated => name.push_str("-integrated"),
+            // One after another is tried: each takes the place of the one before.
+            ModelChoice::Folder(_) => name.push_str("-trial"),
             ModelChoice::File(path) => {
                 let hash = hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
                 let _ = write!(name, "-{}", &hash[..8]);
@@ -178,6 +188,7 @@ mod tests {
             Variant::with_features(&[]).name(),
             Variant::with_features(&["llm", "ai-ops"]).name(),
             Variant::debug().name(),
+            Variant::with_tiny_model().name(),
             file.name(),
         ];
         assert_eq!(names[0], "auton");

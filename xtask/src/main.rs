@@ -26,7 +26,8 @@ struct Arguments {
 enum Command {
     /// Start the kernel in QEMU (the default). With standard input not a terminal, commands are read from it.
     ///
-    /// AUTON_MODEL=path.gguf embeds another model, AUTON_MODEL=none none.
+    /// AUTON_MODEL=path.gguf embeds another model, AUTON_MODEL=tiny the project's own small one, AUTON_MODEL=integrated what
+    /// `auton integrate` has put in place, AUTON_MODEL=none none.
     Run(RunArguments),
     /// The language model that the kernel is built with.
     Model {
@@ -257,7 +258,7 @@ fn dispatch(command: Option<Command>) -> Result<ExitCode> {
             Ok(())
         }
         Command::Image { append } => {
-            let kernel = kernel_image::build(&Variant::from_environment())?;
+            let kernel = kernel_image::build(&Variant::from_environment()?)?;
             println!("{}", image::build(&kernel, &append)?.display());
             Ok(())
         }
@@ -323,7 +324,7 @@ fn evaluate(command: EvalCommand) -> Result<()> {
 fn start(arguments: RunArguments) -> Result<()> {
     // A panic ends QEMU with a status of its own, unless the user's words say otherwise: the last one counts.
     let append = format!("panic=exit {}", arguments.append).trim().to_owned();
-    let kernel = kernel_image::build(&Variant::from_environment())?;
+    let kernel = kernel_image::build(&Variant::from_environment()?)?;
     let boot = if arguments.iso {
         Boot::Iso { image: image::build(&kernel, &append)?, uefi: arguments.uefi }
     } else {
