@@ -4,6 +4,7 @@
 use crate::bench::llama_cpp;
 use crate::kernel_image::{self, FEATURES, Variant};
 use crate::size;
+use crate::tutorial;
 use crate::workspace::{Workspace, run};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ enum Work {
     Link(Vec<&'static str>),
     /// Downloads llama.cpp's vocabularies; without a network the tests that read them say that they are skipped.
     Vocabularies,
+    /// Follows the tutorial: the model pipeline's smoke run, by itself and beside the kernel's.
+    Tutorial,
 }
 
 impl Work {
@@ -34,6 +37,7 @@ impl Work {
                 }
                 run(&mut cargo)
             }
+            Self::Tutorial => tutorial::follow(),
             Self::Link(features) => kernel_image::build(&Variant::with_features(features)).map(drop),
             Self::Vocabularies => {
                 if let Err(error) = llama_cpp::vocabularies() {
@@ -53,7 +57,7 @@ pub fn ci() -> Result<()> {
     for step in steps() {
         match &step.work {
             Work::Cargo { arguments, .. } => eprintln!("\n== {}: cargo {}", step.name, arguments.join(" ")),
-            Work::Link(_) | Work::Vocabularies => eprintln!("\n== {}", step.name),
+            Work::Link(_) | Work::Vocabularies | Work::Tutorial => eprintln!("\n== {}", step.name),
         }
         let began = Instant::now();
         let result = step.work.run(&workspace).with_context(|| format!("ci: {} failed", step.name));
@@ -114,6 +118,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step { name: "vocabularies of llama.cpp".to_owned(), work: Work::Vocabularies });
     // The README's own command: unit, property and golden tests, doctests, and the end-to-end tests in QEMU.
     steps.push(step("tests, host and QEMU", "test --workspace"));
+    steps.push(Step { name: "tutorial, smoke runs of the pipeline".to_owned(), work: Work::Tutorial });
     steps
 }
 
@@ -124,7 +129,7 @@ mod tests {
     fn cargo_calls() -> Vec<String> {
         let arguments = steps().into_iter().filter_map(|step| match step.work {
             Work::Cargo { arguments, .. } => Some(arguments.join(" ")),
-            Work::Link(_) | Work::Vocabularies => None,
+            Work::Link(_) | Work::Vocabularies | Work::Tutorial => None,
         });
         arguments.collect()
     }

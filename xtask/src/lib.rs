@@ -56,4 +56,5 @@ pub mod sched;
 mod schema_check;
 pub mod size;
 pub mod soak;
+pub mod tutorial;
 pub mod workspace;

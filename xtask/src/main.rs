@@ -12,6 +12,7 @@ use xtask::qemu::{Boot, Machine};
 use xtask::workspace::Workspace;
 use xtask::{
     bench, ci, control_stress, crash, disk, export_region, fuzz, image, perplexity, run, sched, size, soak,
+    tutorial,
 };
 
 /// Builds, runs, tests and measures the AUTON kernel.
@@ -81,6 +82,8 @@ enum Command {
     },
     /// Everything that .ci/run checks.
     Ci,
+    /// Follow docs/train-your-first-slm.md word by word.
+    Tutorial,
     /// Make the image of an empty disk (ext4) for `run --disk PATH`.
     Disk {
         /// How large.
@@ -279,6 +282,7 @@ fn dispatch(command: Option<Command>) -> Result<ExitCode> {
         Command::Fit { command: FitCommand::Crash { dry_run } } => crash::fit(dry_run),
         Command::Eval { command } => evaluate(command),
         Command::Ci => ci::ci(),
+        Command::Tutorial => tutorial::follow(),
         Command::Disk { size, path } => disk::make(&path, &size),
         Command::Exported { path } => {
             std::io::stdout().write_all(&export_region::read(&path)?).context("standard output is closed")
