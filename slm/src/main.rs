@@ -55,8 +55,8 @@ enum Step {
     /// Do all steps of a goal, as a task graph that survives being cut off.
     Run(workflow::Args),
     /// A task of a workflow that is no step of its own.
-    #[command(subcommand, hide = true)]
-    Step(workflow::step::StepArgs),
+    #[command(subcommand, name = "step", hide = true)]
+    Inner(workflow::step::StepArgs),
 }
 
 #[derive(Subcommand)]
@@ -106,7 +106,7 @@ fn main() -> ExitCode {
         Step::Quantize(args) => quantize::quantize(&args),
         Step::Integrate(args) => integrate::integrate(&args),
         Step::Run(args) => workflow::run(&args),
-        Step::Step(args) => workflow::step::step(&args),
+        Step::Inner(args) => workflow::step::step(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
