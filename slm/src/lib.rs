@@ -24,6 +24,7 @@ pub mod cost;
 pub mod curve;
 pub mod data;
 pub mod dequantize;
+pub mod eval;
 pub mod export;
 pub mod forward;
 pub mod integrate;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use slm::{arch, corpus, data, dequantize, export, integrate, quantize, tokenizer, validate, workflow};
+use slm::{arch, corpus, data, dequantize, eval, export, integrate, quantize, tokenizer, validate, workflow};
 
 /// Model pipeline of AUTON: check, cost, validate and convert models.
 #[derive(Parser)]
@@ -45,6 +45,8 @@ enum Step {
         /// The F32 file to write.
         out: PathBuf,
     },
+    /// Measure models on what was held out, beside 3-grams: perplexity, devices, commands, samples; a report of it.
+    Eval(eval::EvalArgs),
     /// Write the trained model of a run in the forms that others read.
     #[command(subcommand)]
     Export(ExportStep),
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Step::Data(DataStep::Build(args)) => data::build(&args),
         Step::Tokenizer(TokenizerStep::Train(args)) => tokenizer::train(&args),
         Step::Dequantize { file, out } => dequantize::dequantize(&file, &out),
+        Step::Eval(args) => eval::eval(&args),
         Step::Export(ExportStep::Gguf(args)) => export::gguf(&args),
         Step::Quantize(args) => quantize::quantize(&args),
         Step::Integrate(args) => integrate::integrate(&args),
