@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod configuration;
 pub mod corpus;
 pub mod cost;
 pub mod curve;
@@ -35,6 +36,7 @@ pub mod shape;
 pub mod table;
 pub mod tensor;
 pub mod tokenizer;
+pub mod train;
 pub mod trained;
 pub mod validate;
 pub mod whole_file;

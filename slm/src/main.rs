@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use slm::{arch, corpus, data, dequantize, eval, export, integrate, quantize, tokenizer, validate, workflow};
+use slm::{
+    arch, corpus, data, dequantize, eval, export, integrate, quantize, tokenizer, train, validate, workflow,
+};
 
 /// Model pipeline of AUTON: check, cost, validate and convert models.
 #[derive(Parser)]
@@ -38,6 +40,8 @@ enum Step {
     /// Make a vocabulary.
     #[command(subcommand)]
     Tokenizer(TokenizerStep),
+    /// Fit a model's weights to the data; goes on where it was stopped.
+    Train(train::Args),
     /// Write the model with all its weights in F32.
     Dequantize {
         /// The model.
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         Step::Data(DataStep::Fetch(args)) => corpus::fetch(&args),
         Step::Data(DataStep::Build(args)) => data::build(&args),
         Step::Tokenizer(TokenizerStep::Train(args)) => tokenizer::train(&args),
+        Step::Train(args) => train::train(&args),
         Step::Dequantize { file, out } => dequantize::dequantize(&file, &out),
         Step::Eval(args) => eval::eval(&args),
         Step::Export(ExportStep::Gguf(args)) => export::gguf(&args),

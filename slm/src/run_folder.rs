@@ -9,7 +9,7 @@
 //!   data/valid.jsonl …         the documents that were held out, as text
 //!   data/devices.json          which devices are well known, and which were never trained on
 //!   data/data.json             tokens by source and split, seed, what was cleaned away
-//!   train/checkpoint/          weights, optimiser and position; replaced as a whole
+//!   train/checkpoint.safetensors  weights, optimiser and position; replaced as a whole
 //!   train/loss.csv .svg .png   the loss curve
 //!   model/model.safetensors    the trained weights in F32, under Hugging Face's names of the llama family
 //!   model/config.toml          their shape

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use llm::gguf::Gguf;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The dimensions that decide everything else.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// What the model is called.
@@ -21,7 +21,7 @@ pub struct Shape {
     /// Key/value heads.
     pub kv_heads: u64,
     /// Width of a head; width / heads where absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<u64>,
     /// Tokens of the vocabulary.
     pub vocabulary: u64,
@@ -47,11 +47,10 @@ fn rope_base() -> f64 {
 const LARGEST: u64 = 1 << 24;
 
 impl Shape {
-    /// Reads a configuration.
+    /// Reads the shape of a configuration; how it is trained is looked at by
+    /// [`Configuration`](crate::configuration::Configuration).
     pub fn from_toml(text: &str) -> Result<Shape> {
-        let shape: Shape = toml::from_str(text).map_err(|e| anyhow::anyhow!("{}", e.to_string().trim()))?;
-        shape.check()?;
-        Ok(shape)
+        Ok(crate::configuration::Configuration::from_toml(text)?.shape)
     }
 
     /// Reads the shape of a GGUF file from its metadata.

@@ -1,14 +1,15 @@
-//! The log of a training: one row per optimiser step, comma-separated, appended as the training goes on.
+//! The log of a training: one row per optimiser step, comma-separated, written with each checkpoint.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 /// The log's first line.
 pub const HEADER: &str = "step,tokens,seconds,learning_rate,train_loss,valid_loss";
 
 /// A row of the log.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Optimiser steps so far.
     pub step: u64,
@@ -22,6 +23,17 @@ pub struct Row {
     pub train_loss: f64,
     /// Mean loss on the validation split, nats per token, where it was measured.
     pub valid_loss: Option<f64>,
+}
+
+/// A log of these rows.
+pub fn to_csv(rows: &[Row]) -> String {
+    let mut text = format!("{HEADER}\n");
+    for r in rows {
+        let valid = r.valid_loss.map_or_else(String::new, |v| format!("{v:.6}"));
+        let (step, tokens, seconds, rate) = (r.step, r.tokens, r.seconds, r.learning_rate);
+        text += &format!("{step},{tokens},{seconds:.1},{rate:.6e},{:.6},{valid}\n", r.train_loss);
+    }
+    text
 }
 
 /// Reads a log. A last line that ends in the middle, as after a power cut, is left out.

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::run_folder::RunFolder;
-pub use log::{HEADER, Row, read};
+pub use log::{HEADER, Row, read, to_csv};
 pub use sparkline::sparkline;
 
 /// Draws `train/loss.svg` and `train/loss.png` of `train/loss.csv`, with `title` above (the model's name).
