@@ -48,24 +48,21 @@ impl Attention {
     /// is 1, or −1 for the gradient.
     pub fn rotate(&self, rows: &mut [f32], context: usize, direction: f32) {
         let half = self.head_dim / 2;
-        vectorised(
-            #[inline(always)]
-            || {
-                for (i, row) in rows.chunks_exact_mut(self.row()).enumerate() {
-                    let at = i % context * half;
-                    let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);
-                    for head in
-                        row[..(self.heads + self.kv_heads) * self.head_dim].chunks_exact_mut(self.head_dim)
-                    {
-                        let (left, right) = head.split_at_mut(half);
-                        for ((l, r), (c, s)) in left.iter_mut().zip(right).zip(cosines.iter().zip(sines)) {
-                            let s = s * direction;
-                            (*l, *r) = (*l * c - *r * s, *r * c + *l * s);
-                        }
+        vectorised!({
+            for (i, row) in rows.chunks_exact_mut(self.row()).enumerate() {
+                let at = i % context * half;
+                let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);
+                for head in
+                    row[..(self.heads + self.kv_heads) * self.head_dim].chunks_exact_mut(self.head_dim)
+                {
+                    let (left, right) = head.split_at_mut(half);
+                    for ((l, r), (c, s)) in left.iter_mut().zip(right).zip(cosines.iter().zip(sines)) {
+                        let s = s * direction;
+                        (*l, *r) = (*l * c - *r * s, *r * c + *l * s);
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// Attention of one sequence: rotated `rows` in, `out` (positions × [`out_row`](Self::out_row)) and the logarithm
@@ -80,19 +77,13 @@ impl Attention {
                 let tile = Tile::new(first, positions);
                 scratch.scores(self, rows, place.query, &tile);
                 let log_sums = &mut log_sums[head * positions + first..][..tile.rows];
-                vectorised(
-                    #[inline(always)]
-                    || softmax(&mut scratch.scores, &tile, log_sums),
-                );
+                vectorised!(softmax(&mut scratch.scores, &tile, log_sums));
                 let out = &mut out[first * self.out_row() + head * self.head_dim..];
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for row in out.chunks_mut(self.out_row()).take(tile.rows) {
-                            row[..self.head_dim].fill(0.0);
-                        }
-                    },
-                );
+                vectorised!({
+                    for row in out.chunks_mut(self.out_row()).take(tile.rows) {
+                        row[..self.head_dim].fill(0.0);
+                    }
+                });
                 Arch::new().dispatch(Product {
                     a: &scratch.scores,
                     steps: Steps { row: tile.keys, column: 1 },
@@ -123,22 +114,18 @@ impl Attention {
                 keys.scores(self, rows, place.query, &tile);
                 values.product(d_out, at_out, out_row, dim, &tile);
                 let log_sums = &log_sums[head * positions + first..][..tile.rows];
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for i in 0..tile.rows {
-                            let at = at_out + i * out_row;
-                            let delta =
-                                vector::sum_of(&out[at..at + dim], &d_out[at..at + dim], |a, b| a * b);
-                            let p = &mut keys.scores[i * tile.keys..][..tile.keys];
-                            let ds = &mut values.scores[i * tile.keys..][..tile.keys];
-                            for (j, (p, ds)) in p.iter_mut().zip(ds).enumerate() {
-                                *p = if j <= first + i { vector::exp(*p - log_sums[i]) } else { 0.0 };
-                                *ds = *p * (*ds - delta) * self.scale();
-                            }
+                vectorised!({
+                    for (i, log_sum) in log_sums.iter().enumerate() {
+                        let at = at_out + i * out_row;
+                        let delta = vector::sum_of(&out[at..at + dim], &d_out[at..at + dim], |a, b| a * b);
+                        let p = &mut keys.scores[i * tile.keys..][..tile.keys];
+                        let ds = &mut values.scores[i * tile.keys..][..tile.keys];
+                        for (j, (p, ds)) in p.iter_mut().zip(ds).enumerate() {
+                            *p = if j <= first + i { vector::exp(*p - log_sum) } else { 0.0 };
+                            *ds = *p * (*ds - delta) * self.scale();
                         }
-                    },
-                );
+                    }
+                });
                 let by_key = Steps { row: 1, column: tile.keys };
                 let by_query = Steps { row: tile.keys, column: 1 };
                 // Values: Pᵀ·dO. Keys: dSᵀ·Q. Queries: dS·K.
@@ -216,10 +203,7 @@ impl Scratch {
     fn scores(&mut self, attention: &Attention, rows: &[f32], query: usize, tile: &Tile) {
         self.product(rows, tile.first * attention.row() + query, attention.row(), attention.head_dim, tile);
         let scale = attention.scale();
-        vectorised(
-            #[inline(always)]
-            || self.scores.iter_mut().for_each(|s| *s *= scale),
-        );
+        vectorised!(self.scores.iter_mut().for_each(|s| *s *= scale));
     }
 
     /// Rows of `a`, from `at` on and `a_row` apart, times the columns.

@@ -46,18 +46,15 @@ impl Batches {
 
     /// The windows from number `first` on, counted over all rounds.
     pub fn shuffled(&mut self, first: u64, count: usize) -> Batch {
-        self.batch((first..first + count as u64).map(Some))
-    }
-
-    /// The first `count` windows in the file's order, or all if there are fewer.
-    pub fn in_order(&mut self, count: usize) -> Batch {
-        let starts =
-            (0..self.windows().min(count as u64)).map(|i| i as usize * self.length).collect::<Vec<_>>();
+        let starts: Vec<usize> = (first..first + count as u64).map(|n| self.start(n)).collect();
         self.cut(&starts)
     }
 
-    fn batch(&mut self, numbers: impl Iterator<Item = Option<u64>>) -> Batch {
-        let starts: Vec<usize> = numbers.flatten().map(|n| self.start(n)).collect();
+    /// `count` windows from all over the stream, always the same ones, or all if there are fewer.
+    pub fn spread(&self, count: usize) -> Batch {
+        let windows = self.windows() as usize;
+        let count = count.min(windows);
+        let starts: Vec<usize> = (0..count).map(|i| i * windows / count * self.length).collect();
         self.cut(&starts)
     }
 
@@ -117,6 +114,11 @@ mod tests {
             rounds.push(firsts);
         }
         assert_ne!(rounds[0], rounds[1]);
+        let spread = batches.spread(9);
+        assert_eq!(
+            spread.tokens.iter().step_by(10).copied().collect::<Vec<_>>(),
+            [0, 110, 220, 330, 440, 550, 660, 770, 880]
+        );
         // Any window can be asked for alone: a resumed run sees what an uninterrupted one sees.
         assert_eq!(batches.shuffled(57, 1).tokens[0], rounds[0][57]);
     }

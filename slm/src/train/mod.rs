@@ -194,7 +194,7 @@ impl Training {
 
     /// Looks at the validation split, and notes its loss in the last row.
     fn validate(&mut self, speed: f64) -> Result<()> {
-        let batch = self.valid.in_order(self.position.settings.validation);
+        let batch = self.valid.spread(self.position.settings.validation);
         let valid = self.lanes.loss(&self.parameters, &batch)?;
         let Some(row) = self.position.rows.last_mut() else { return Ok(()) };
         row.valid_loss = Some(valid);

@@ -42,12 +42,7 @@ impl Gradient {
 
     /// The root of the sum of all squares.
     pub fn norm(&self) -> f32 {
-        let squares = self.0.iter().map(|g| {
-            f64::from(vectorised(
-                #[inline(always)]
-                || vector::sum_of(g, g, |a, b| a * b),
-            ))
-        });
+        let squares = self.0.iter().map(|g| f64::from(vectorised!(vector::sum_of(g, g, |a, b| a * b))));
         squares.sum::<f64>().sqrt() as f32
     }
 
@@ -57,10 +52,7 @@ impl Gradient {
 }
 
 fn add(sum: &mut [f32], more: &[f32]) {
-    vectorised(
-        #[inline(always)]
-        || sum.iter_mut().zip(more).for_each(|(s, m)| *s += m),
-    );
+    vectorised!(sum.iter_mut().zip(more).for_each(|(s, m)| *s += m));
 }
 
 /// What a block's forward pass leaves for its backward pass.
@@ -191,17 +183,14 @@ impl Model {
         let rows = gate_up.dim(0)?;
         let mut out = vec![0.0; rows * self.ffn];
         read(gate_up, |values| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (row, out) in values.chunks_exact(2 * self.ffn).zip(out.chunks_exact_mut(self.ffn)) {
-                        let (gates, ups) = row.split_at(self.ffn);
-                        for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
-                            *out = gate / (1.0 + vector::exp(-*gate)) * up;
-                        }
+            vectorised!({
+                for (row, out) in values.chunks_exact(2 * self.ffn).zip(out.chunks_exact_mut(self.ffn)) {
+                    let (gates, ups) = row.split_at(self.ffn);
+                    for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
+                        *out = gate / (1.0 + vector::exp(-*gate)) * up;
                     }
-                },
-            )
+                }
+            })
         })?;
         Ok(Tensor::from_vec(out, (rows, self.ffn), &Device::Cpu)?)
     }
@@ -211,22 +200,19 @@ impl Model {
         let mut d = vec![0.0; rows * 2 * self.ffn];
         read(gate_up, |values| {
             read(d_gated, |d_gated| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let rows = values.chunks_exact(2 * self.ffn).zip(d_gated.chunks_exact(self.ffn));
-                        for ((row, dg), d) in rows.zip(d.chunks_exact_mut(2 * self.ffn)) {
-                            let (gates, ups) = row.split_at(self.ffn);
-                            let (d_gates, d_ups) = d.split_at_mut(self.ffn);
-                            for i in 0..self.ffn {
-                                let sigmoid = 1.0 / (1.0 + vector::exp(-gates[i]));
-                                let silu = gates[i] * sigmoid;
-                                d_ups[i] = dg[i] * silu;
-                                d_gates[i] = dg[i] * ups[i] * (sigmoid + silu * (1.0 - sigmoid));
-                            }
+                vectorised!({
+                    let rows = values.chunks_exact(2 * self.ffn).zip(d_gated.chunks_exact(self.ffn));
+                    for ((row, dg), d) in rows.zip(d.chunks_exact_mut(2 * self.ffn)) {
+                        let (gates, ups) = row.split_at(self.ffn);
+                        let (d_gates, d_ups) = d.split_at_mut(self.ffn);
+                        for i in 0..self.ffn {
+                            let sigmoid = 1.0 / (1.0 + vector::exp(-gates[i]));
+                            let silu = gates[i] * sigmoid;
+                            d_ups[i] = dg[i] * silu;
+                            d_gates[i] = dg[i] * ups[i] * (sigmoid + silu * (1.0 - sigmoid));
                         }
-                    },
-                )
+                    }
+                })
             })
         })??;
         Ok(Tensor::from_vec(d, (rows, 2 * self.ffn), &Device::Cpu)?)
@@ -297,18 +283,15 @@ fn norm(x: &Tensor, weights: &Tensor) -> Result<(Tensor, Vec<f32>)> {
     let mut scales = vec![0.0; rows];
     read(x, |x| {
         read(weights, |weights| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    let rows = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
-                    for ((x, out), scale) in rows.zip(&mut scales) {
-                        *scale = 1.0 / (vector::sum_of(x, x, |a, b| a * b) / width as f32 + EPSILON).sqrt();
-                        for ((out, x), weight) in out.iter_mut().zip(x).zip(weights) {
-                            *out = x * *scale * weight;
-                        }
+            vectorised!({
+                let rows = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
+                for ((x, out), scale) in rows.zip(&mut scales) {
+                    *scale = 1.0 / (vector::sum_of(x, x, |a, b| a * b) / width as f32 + EPSILON).sqrt();
+                    for ((out, x), weight) in out.iter_mut().zip(x).zip(weights) {
+                        *out = x * *scale * weight;
                     }
-                },
-            )
+                }
+            })
         })
     })??;
     Ok((Tensor::from_vec(out, (rows, width), &Device::Cpu)?, scales))
@@ -327,24 +310,20 @@ fn norm_gradient(
     read(x, |x| {
         read(weights, |weights| {
             read(d_out, |d_out| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let mut weighted = vec![0.0; width];
-                        let rows = x.chunks_exact(width).zip(d_out.chunks_exact(width)).zip(scales);
-                        for (((x, d_out), scale), d) in rows.zip(d.chunks_exact_mut(width)) {
-                            for i in 0..width {
-                                weighted[i] = d_out[i] * weights[i];
-                                d_weights[i] += d_out[i] * x[i] * scale;
-                            }
-                            let along =
-                                vector::sum_of(&weighted, x, |a, b| a * b) * scale * scale / width as f32;
-                            for i in 0..width {
-                                d[i] = scale * (weighted[i] - along * x[i]);
-                            }
+                vectorised!({
+                    let mut weighted = vec![0.0; width];
+                    let rows = x.chunks_exact(width).zip(d_out.chunks_exact(width)).zip(scales);
+                    for (((x, d_out), scale), d) in rows.zip(d.chunks_exact_mut(width)) {
+                        for i in 0..width {
+                            weighted[i] = d_out[i] * weights[i];
+                            d_weights[i] += d_out[i] * x[i] * scale;
                         }
-                    },
-                )
+                        let along = vector::sum_of(&weighted, x, |a, b| a * b) * scale * scale / width as f32;
+                        for i in 0..width {
+                            d[i] = scale * (weighted[i] - along * x[i]);
+                        }
+                    }
+                })
             })
         })
     })???;
@@ -355,21 +334,18 @@ fn norm_gradient(
 fn cross_entropy(logits: &mut [f32], targets: &[u32], scale: f32) -> f64 {
     let width = logits.len() / targets.len();
     let mut loss = 0.0;
-    vectorised(
-        #[inline(always)]
-        || {
-            for (row, target) in logits.chunks_exact_mut(width).zip(targets) {
-                let most = vector::greatest(row);
-                let wanted = row[*target as usize] - most;
-                row.iter_mut().for_each(|v| *v = vector::exp(*v - most));
-                let sum = vector::sum_of(row, row, |p, _| p);
-                loss += f64::from(sum.ln() - wanted);
-                let factor = scale / sum;
-                row.iter_mut().for_each(|v| *v *= factor);
-                row[*target as usize] -= scale;
-            }
-        },
-    );
+    vectorised!({
+        for (row, target) in logits.chunks_exact_mut(width).zip(targets) {
+            let most = vector::greatest(row);
+            let wanted = row[*target as usize] - most;
+            row.iter_mut().for_each(|v| *v = vector::exp(*v - most));
+            let sum = vector::sum_of(row, row, |p, _| p);
+            loss += f64::from(sum.ln() - wanted);
+            let factor = scale / sum;
+            row.iter_mut().for_each(|v| *v *= factor);
+            row[*target as usize] -= scale;
+        }
+    });
     loss
 }
 

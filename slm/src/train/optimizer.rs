@@ -102,19 +102,16 @@ fn adam(
 ) {
     // The averages begin at zero: they are too small by these factors.
     let [short, long] = BETAS.map(|beta| 1.0 - beta.powf(steps as f32));
-    vectorised(
-        #[inline(always)]
-        || {
-            for (((value, m), v), g) in
-                values.iter_mut().zip(first.iter_mut()).zip(second.iter_mut()).zip(gradient)
-            {
-                *m += (1.0 - BETAS[0]) * (g - *m);
-                *v += (1.0 - BETAS[1]) * (g * g - *v);
-                let step = (*m / short) / ((*v / long).sqrt() + EPSILON);
-                *value -= rates.rate * (step + rates.decay * *value);
-            }
-        },
-    );
+    vectorised!({
+        for (((value, m), v), g) in
+            values.iter_mut().zip(first.iter_mut()).zip(second.iter_mut()).zip(gradient)
+        {
+            *m += (1.0 - BETAS[0]) * (g - *m);
+            *v += (1.0 - BETAS[1]) * (g * g - *v);
+            let step = (*m / short) / ((*v / long).sqrt() + EPSILON);
+            *value -= rates.rate * (step + rates.decay * *value);
+        }
+    });
 }
 
 fn muon(
@@ -136,14 +133,11 @@ fn muon(
     let step = orthogonal(ahead, rows, columns)?;
     let scale = 0.2 * (rows.max(columns) as f32).sqrt();
     read(&step, |step| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (value, step) in values.iter_mut().zip(step) {
-                    *value -= rates.rate * (scale * step + rates.decay * *value);
-                }
-            },
-        )
+        vectorised!({
+            for (value, step) in values.iter_mut().zip(step) {
+                *value -= rates.rate * (scale * step + rates.decay * *value);
+            }
+        })
     })
 }
 
@@ -153,11 +147,7 @@ fn orthogonal(mut values: Vec<f32>, rows: usize, columns: usize) -> Result<Tenso
     const A: f64 = 3.4445;
     const B: f64 = -4.7750;
     const C: f64 = 2.0315;
-    let size = vectorised(
-        #[inline(always)]
-        || vector::sum_of(&values, &values, |a, b| a * b),
-    )
-    .sqrt();
+    let size = vectorised!(vector::sum_of(&values, &values, |a, b| a * b)).sqrt();
     values.iter_mut().for_each(|v| *v /= size + 1e-12);
     let x = Tensor::from_vec(values, (rows, columns), &Device::Cpu)?;
     let tall = rows > columns;

@@ -5,8 +5,19 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Runs `f` with its loops compiled for the widest vectors of this machine; `f` must be marked `#[inline(always)]`.
-pub fn vectorised<R>(f: impl FnMut() -> R) -> R {
+/// An expression whose loops are compiled for the widest vectors of this machine.
+macro_rules! vectorised {
+    ($body:expr) => {
+        $crate::train::vector::widest(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(crate) use vectorised;
+
+/// Runs `f` for the widest vectors of this machine, if it is marked `#[inline(always)]`: see [`vectorised`].
+pub fn widest<R>(f: impl FnMut() -> R) -> R {
     struct Op<F>(F);
     impl<R, F: FnMut() -> R> WithSimd for Op<F> {
         type Output = R;
