@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use xtask::model::fetch::sha256_of;
 use xtask::model::integrated::Integrated;
 use xtask::workspace::Workspace;
 
@@ -73,11 +74,19 @@ pub fn find(run: &RunFolder, model: Option<&Path>, store: &Integrated) -> Result
 
     let model = |stage| move |file| Candidate { stage, file: Some(file) };
     let mut list = vec![model(Stage::Wanted)(wanted.clone())];
-    list.extend(previous.map(model(Stage::Previous)));
+    // The same file again would only fail again.
+    list.extend(previous.filter(|file| !same(file, &wanted)).map(model(Stage::Previous)));
     list.extend(smaller.map(model(Stage::Smaller)));
     list.extend(quantised.map(model(Stage::OtherQuantisation)));
     list.push(Candidate { stage: Stage::RuleEngine, file: None });
     Ok(list)
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    match (sha256_of(a), sha256_of(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
 }
 
 /// The GGUF files of a folder, the smallest first. Nothing where there is no such folder.

@@ -51,6 +51,7 @@ pub const PROMPTS: [&str; 3] = [
 pub fn integrate(args: &Args) -> Result<()> {
     let run = RunFolder::new(&args.run);
     let store = Integrated::find()?;
+    let _turn = store.lock()?;
     let list = candidates::find(&run, args.model.as_deref(), &store)?;
     let mut prompts: Vec<String> = PROMPTS.map(str::to_owned).to_vec();
     prompts.extend(args.prompt.iter().cloned());
@@ -59,6 +60,7 @@ pub fn integrate(args: &Args) -> Result<()> {
         Trial { store: &store, machine, prompts: prompts.clone(), host: &host::continue_greedily };
     trial.check_prompts()?;
     let report = integrate_with(list, &store, &mut |candidate| trial.run(candidate))?;
+    store.forget_others()?;
     let place = run.join("integration_test_report.json");
     report.write(&place)?;
     print!("{report}");

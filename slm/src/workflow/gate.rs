@@ -179,10 +179,22 @@ fn json(path: &Path) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
 }
 
+/// The first model's perplexity of all held-out documents must be below that of guessing among all tokens.
 fn evaluation(run: &RunFolder, vocabulary: u64) -> Result<String> {
     let report = json(&run.join("eval/report.json"))?;
-    let _ = vocabulary;
-    Ok(format!("{} models", report["models"].as_array().map_or(0, Vec::len)))
+    let model = &report["models"][0];
+    let rows = model["perplexity"].as_array().context("eval/report.json has no perplexity")?;
+    let all = rows.iter().find(|row| row["source"] == "all").context("eval/report.json has no row `all`")?;
+    let number = |key: &str| all[key].as_f64().with_context(|| format!("eval/report.json has no {key}"));
+    let perplexity = number("perplexity")?;
+    ensure!(
+        perplexity < vocabulary as f64,
+        "the perplexity {perplexity:.1} is no better than guessing among {vocabulary} tokens"
+    );
+    Ok(format!(
+        "held-out perplexity {perplexity:.1}, {:.2} times lower than the better 3-gram's",
+        number("ratio")?
+    ))
 }
 
 fn integration(run: &RunFolder) -> Result<String> {
@@ -259,6 +271,20 @@ mod tests {
         let file = folder.path().join("empty");
         std::fs::write(&file, "").unwrap();
         assert!(Gate::Files(vec![file]).check(&run).unwrap_err().to_string().contains("is empty"));
+    }
+
+    #[test]
+    fn a_model_must_be_better_than_guessing() {
+        let (_folder, run) = run();
+        std::fs::create_dir(run.join("eval")).unwrap();
+        let check = |perplexity: f64| {
+            let row = serde_json::json!({ "source": "all", "perplexity": perplexity, "ratio": 0.5 });
+            let report = serde_json::json!({ "models": [{ "perplexity": [{ "source": "man" }, row] }] });
+            std::fs::write(run.join("eval/report.json"), report.to_string()).unwrap();
+            Gate::Evaluation { vocabulary: 1024 }.check(&run).map_err(|error| error.to_string())
+        };
+        assert!(check(200.0).unwrap().contains("200.0, 0.50 times"));
+        assert!(check(1024.0).unwrap_err().contains("no better than guessing"));
     }
 
     #[test]

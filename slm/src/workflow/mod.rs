@@ -51,7 +51,7 @@ pub struct Args {
     /// Which part of the work.
     #[arg(long, value_enum, default_value = "slm-training")]
     mode: Mode,
-    /// The run's folder; target/slm/ and the configuration's name unless given.
+    /// The run's folder; target/slm/ and the configuration's name (`kernel` for kernel-build) unless given.
     #[arg(long)]
     run: Option<PathBuf>,
     /// A configuration's name in slm/configs, or a file.
@@ -104,7 +104,10 @@ pub fn run(args: &Args) -> Result<()> {
     let (recipe, why) = Recipe::for_goal(&goal, config.as_deref(), &configs)?;
     let run = match named {
         Some(run) => run,
-        None => RunFolder::new(std::path::absolute(Path::new("target/slm").join(&recipe.shape.name))?),
+        None => {
+            let name = if mode == Mode::KernelBuild { "kernel" } else { &recipe.shape.name };
+            RunFolder::new(std::path::absolute(Path::new("target/slm").join(name))?)
+        }
     };
     std::fs::create_dir_all(run.path())
         .with_context(|| format!("{} cannot be created", run.path().display()))?;
@@ -123,7 +126,9 @@ pub fn run(args: &Args) -> Result<()> {
             conduct::remove(path)?;
         }
     }
-    said.insert(0, why);
+    if mode != Mode::KernelBuild {
+        said.insert(0, why);
+    }
     let mut workflow = Workflow::new(&goal, mode.name(), said, &tasks, earlier.as_ref());
     workflow.config = recipe.config.display().to_string();
     workflow.questions = questions;

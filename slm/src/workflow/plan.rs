@@ -7,7 +7,7 @@
 //! kernel → kernel-test (dual only) ───────────────────────────────────────────────────────────────────────────┘
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::gate::Gate;
 use super::recipe::Recipe;
@@ -70,25 +70,30 @@ fn kernel(run: &RunFolder) -> Vec<Task> {
 
 /// The model, from the corpus to its review. `join`: what the integration waits for beside the model.
 fn model(run: &RunFolder, recipe: &Recipe, join: &[&str]) -> Vec<Task> {
-    let folder = run.path().display();
-    let (shape, config) = (&recipe.shape, recipe.config.display());
-    let (vocabulary, context) = (shape.vocabulary, shape.context);
-    let data: Vec<PathBuf> =
-        [Split::Train, Split::Valid, Split::Test].map(|split| run.tokens(split)).to_vec();
-    let gguf = |kind: &str, method: &str| {
-        let method = if method == "plain" { String::new() } else { format!("-{method}") };
-        run.join(format!("gguf/{}.{}{method}.gguf", shape.name, kind.to_uppercase()))
-    };
-    let exact = gguf("f32", "plain");
-    let quantised: Vec<PathBuf> = recipe.types.iter().map(|kind| gguf(kind, &recipe.method)).collect();
+    let mut tasks = data(run, recipe);
+    tasks.extend(training(run, recipe));
+    tasks.extend(shipping(run, recipe, join));
+    tasks
+}
 
+/// What an earlier task has made of the data: the token ids of all splits.
+fn token_files(run: &RunFolder) -> Vec<PathBuf> {
+    Split::ALL.map(|split| run.tokens(split)).to_vec()
+}
+
+/// From packages to token ids, and the shape that fits them.
+fn data(run: &RunFolder, recipe: &Recipe) -> Vec<Task> {
+    let (folder, config) = (run.path().display(), recipe.config.display());
+    let (vocabulary, context) = (recipe.shape.vocabulary, recipe.shape.context);
+    let corpus = vec![run.join("corpus"), run.join("corpus.json")];
+    let devices = run.join("data/devices.json");
     let mut fetch = call!["data", "fetch", "--run", folder];
     fetch.extend(recipe.sample_mb.map(|mb| call!["--sample", format!("{mb}MB")]).into_iter().flatten());
-    let mut tasks = vec![
+    vec![
         Task {
             calls: vec![fetch],
-            outputs: vec![run.join("corpus"), run.join("corpus.json")],
-            leftovers: vec![run.join("corpus"), run.join("corpus.json")],
+            outputs: [corpus.clone(), vec![devices]].concat(),
+            leftovers: corpus,
             gate: Gate::Corpus,
             ..task("data", Role::DataScientist, &[])
         },
@@ -102,7 +107,7 @@ fn model(run: &RunFolder, recipe: &Recipe, join: &[&str]) -> Vec<Task> {
         Task {
             calls: vec![call!["data", "build", "--run", folder], call!["data", "analyze", "--run", folder]],
             inputs: vec![run.join("corpus"), run.tokenizer()],
-            outputs: [data.clone(), vec![run.documents(Split::Test), run.join("data/devices.json")]].concat(),
+            outputs: [token_files(run), vec![run.documents(Split::Test)]].concat(),
             gate: Gate::Tokens { vocabulary, context },
             ..task("tokens", Role::DataScientist, &["tokenizer"])
         },
@@ -113,81 +118,81 @@ fn model(run: &RunFolder, recipe: &Recipe, join: &[&str]) -> Vec<Task> {
             gate: Gate::Tokenizer { vocabulary },
             ..task("architecture", Role::Architect, &["tokenizer"])
         },
-    ];
+    ]
+}
 
-    let mut trained = data;
-    trained.push(recipe.config.clone());
-    let mut candidates = Vec::new();
-    for rate in &recipe.learning_rates {
-        let name = format!("candidate-{rate}");
+/// Candidates beside each other, and the best of them to its end.
+fn training(run: &RunFolder, recipe: &Recipe) -> Vec<Task> {
+    let (folder, config) = (run.path().display(), recipe.config.display());
+    let (steps, until) = (recipe.steps, recipe.until());
+    let inputs = [token_files(run), vec![recipe.config.clone()]].concat();
+    let begin = |rate: &f64| {
         let place = candidate(run, *rate);
-        let at = place.display();
-        tasks.push(Task {
-            calls: vec![call![
-                "train",
-                "--run",
-                at,
-                "--data",
-                folder,
-                "--config",
-                config,
-                "--steps",
-                recipe.steps,
-                "--rate",
-                rate,
-                "--until",
-                recipe.candidate_steps,
-            ]],
-            inputs: trained.clone(),
-            outputs: vec![place.join("train/checkpoint"), place.join("train/loss.csv")],
+        let mut call = call!["train", "--run", place.display(), "--data", folder, "--config", config];
+        call.extend(call!["--steps", steps, "--rate", rate, "--until", until]);
+        Task {
+            calls: vec![call],
+            inputs: inputs.clone(),
+            outputs: vec![checkpoint(&place), place.join("train/loss.csv")],
             leftovers: vec![place.clone()],
             gate: Gate::Curve { folder: place },
-            ..task(&name, Role::Trainer, &["tokens", "architecture"])
-        });
-        candidates.push(name);
-    }
-    let needs: Vec<&str> = candidates.iter().map(String::as_str).collect();
-    let mut training =
-        call!["step", "training", "--run", folder, "--config", config, "--steps", recipe.steps];
-    training.extend(recipe.learning_rates.iter().flat_map(|rate| call!["--rate", rate]));
-    tasks.push(Task {
-        calls: vec![training],
-        inputs: [
-            trained,
-            recipe.learning_rates.iter().map(|rate| candidate(run, *rate).join("train/checkpoint")).collect(),
-        ]
-        .concat(),
+            ..task(&format!("candidate-{rate}"), Role::Trainer, &["tokens", "architecture"])
+        }
+    };
+    let mut tasks: Vec<Task> = recipe.learning_rates.iter().map(begin).collect();
+    let needs: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+    let made: Vec<PathBuf> =
+        recipe.learning_rates.iter().map(|rate| checkpoint(&candidate(run, *rate))).collect();
+    let mut finish = call!["step", "training", "--run", folder, "--config", config, "--steps", steps];
+    finish.extend(recipe.learning_rates.iter().flat_map(|rate| call!["--rate", rate]));
+    let best = Task {
+        calls: vec![finish],
+        inputs: [inputs, made].concat(),
         outputs: vec![run.weights(), run.config(), run.join("train/loss.csv")],
         leftovers: vec![run.join("train"), run.join("model")],
         gate: Gate::Curve { folder: run.path().to_path_buf() },
         ..task("training", Role::Trainer, &needs)
-    });
+    };
+    tasks.push(best);
+    tasks
+}
 
+/// From weights to an answer in the kernel.
+fn shipping(run: &RunFolder, recipe: &Recipe, join: &[&str]) -> Vec<Task> {
+    let folder = run.path().display();
+    let file = |kind: &str, method: &str| {
+        let method = if method == "plain" { String::new() } else { format!("-{method}") };
+        run.join(format!("gguf/{}.{}{method}.gguf", recipe.shape.name, kind.to_uppercase()))
+    };
+    let exact = file("f32", "plain");
+    let quantised: Vec<PathBuf> = recipe.types.iter().map(|kind| file(kind, &recipe.method)).collect();
+    let first = quantised.first().unwrap_or(&exact).clone();
+    let shipped = [vec![exact.clone()], quantised.clone()].concat();
     let model = vec![run.weights(), run.config(), run.tokenizer()];
+    let held_out = vec![run.tokens(Split::Test), run.documents(Split::Test), run.join("data/devices.json")];
+
     let mut eval = call!["eval", "--run", folder, "--model", exact.display()];
-    eval.extend(recipe.quick.then(|| "--quick".to_owned()));
-    let quantise =
-        |kind: &String| call!["quantize", "--run", folder, "--type", kind, "--method", recipe.method];
+    // What is only to go through every step need not be good enough to ship.
+    eval.push(if recipe.quick { "--quick" } else { "--gate" }.to_owned());
+    let types = recipe.types.join(",");
+    let mut quantise = call!["quantize", "--run", folder, "--type", types, "--method", recipe.method];
+    if recipe.quick {
+        quantise.extend(call!["--calibration", 4096, "--perplexity", 8192]);
+    }
     let mut onnx = call!["export", "onnx", "--run", folder];
     onnx.extend(recipe.check_onnx.then(|| "--check".to_owned()));
-    let shipped: Vec<PathBuf> = std::iter::once(exact.clone()).chain(quantised.clone()).collect();
-    let first = quantised.first().unwrap_or(&exact).clone();
-    let join: Vec<&str> = std::iter::once("validation").chain(join.iter().copied()).collect();
-    tasks.extend([
+    let join = [&["validation"], join].concat();
+    vec![
         Task {
             calls: vec![call!["export", "gguf", "--run", folder, "--type", "f32"], eval],
-            inputs: [
-                model.clone(),
-                vec![run.tokens(Split::Test), run.documents(Split::Test), run.join("data/devices.json")],
-            ]
-            .concat(),
-            outputs: vec![exact.clone(), run.join("eval/report.json"), run.join("eval/report.md")],
-            gate: Gate::Evaluation { vocabulary },
+            inputs: [model.clone(), held_out].concat(),
+            outputs: vec![exact, run.join("eval/report.json"), run.join("eval/report.md")],
+            gate: Gate::Evaluation { vocabulary: recipe.shape.vocabulary },
             ..task("evaluation", Role::Evaluator, &["training"])
         },
         Task {
-            calls: recipe.types.iter().map(quantise).collect(),
-            inputs: [model.clone(), vec![run.tokens(Split::Train)]].concat(),
+            calls: vec![quantise],
+            inputs: [model.clone(), vec![run.tokens(Split::Train), run.tokens(Split::Valid)]].concat(),
             outputs: quantised.clone(),
             gate: Gate::Files(quantised),
             ..task("quantisation", Role::Architect, &["evaluation"])
@@ -220,8 +225,11 @@ fn model(run: &RunFolder, recipe: &Recipe, join: &[&str]) -> Vec<Task> {
             always: true,
             ..task("review", Role::Reviewer, &["integration"])
         },
-    ]);
-    tasks
+    ]
+}
+
+fn checkpoint(folder: &Path) -> PathBuf {
+    folder.join("train/checkpoint.safetensors")
 }
 
 /// The folder of the candidate with this learning rate.
@@ -233,7 +241,6 @@ pub fn candidate(run: &RunFolder, rate: f64) -> PathBuf {
 mod tests {
     use super::*;
     use crate::workflow::graph::Graph;
-    use std::path::Path;
 
     fn recipe() -> Recipe {
         let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::configuration::Configuration;
 use crate::shape::Shape;
 
 /// The choices of a run; each is an option of some step.
@@ -19,6 +20,8 @@ pub struct Recipe {
     pub steps: u64,
     /// Training: steps of each candidate, the first of the run that it would make.
     pub candidate_steps: u64,
+    /// Training: steps between two looks at the validation split, by which candidates are compared.
+    pub validate_every: u64,
     /// Training: the candidates' learning rates.
     pub learning_rates: Vec<f64>,
     /// Quantisation: the types to make, in the order of preference for the kernel.
@@ -31,20 +34,13 @@ pub struct Recipe {
     pub check_onnx: bool,
 }
 
-/// Words of a goal, the configuration that they mean, and how long that is trained.
-struct Rule {
-    words: &'static [&'static str],
-    config: &'static str,
-    steps: u64,
-}
-
-/// The first rule with a word of the goal holds.
-const RULES: [Rule; 5] = [
-    Rule { words: &["smoke"], config: "smoke", steps: 200 },
-    Rule { words: &["fast", "decision", "decisions"], config: "fast", steps: 4_000 },
-    Rule { words: &["tiny", "10m"], config: "tiny_10M", steps: 4_000 },
-    Rule { words: &["small", "50m"], config: "small_50M", steps: 8_000 },
-    Rule { words: &["medium", "150m"], config: "medium_150M", steps: 16_000 },
+/// Words of a goal and the configuration that they mean; the first with a word of the goal holds.
+const RULES: [(&[&str], &str); 5] = [
+    (&["smoke"], "smoke"),
+    (&["fast", "decision", "decisions"], "fast"),
+    (&["tiny", "10m"], "tiny_10M"),
+    (&["small", "50m"], "small_50M"),
+    (&["medium", "150m"], "medium_150M"),
 ];
 
 /// What a goal without any of those words means.
@@ -56,51 +52,54 @@ impl Recipe {
     pub fn for_goal(goal: &str, config: Option<&str>, configs: &Path) -> Result<(Recipe, String)> {
         let lower = goal.to_lowercase();
         let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).collect();
-        let found =
-            RULES.iter().find_map(|rule| Some((rule, rule.words.iter().find(|word| words.contains(word))?)));
+        let found = RULES
+            .iter()
+            .find_map(|(of, config)| Some((of.iter().find(|word| words.contains(word))?, *config)));
         let (name, why) = match (config, found) {
             (Some(config), _) => {
                 (config.to_owned(), format!("the configuration is {config}, as --config says"))
             }
-            (None, Some((rule, word))) => (
-                rule.config.to_owned(),
-                format!("the configuration is {}, for the goal says \"{word}\"", rule.config),
-            ),
+            (None, Some((word, config))) => {
+                (config.to_owned(), format!("the configuration is {config}, for the goal says \"{word}\""))
+            }
             (None, None) => {
                 (USUAL.to_owned(), format!("the configuration is {USUAL}, for the goal names no other"))
             }
         };
-        let file =
-            if name.ends_with(".toml") { PathBuf::from(&name) } else { configs.join(format!("{name}.toml")) };
-        let text = std::fs::read_to_string(&file).with_context(|| {
-            format!(
-                "the configuration {} cannot be read; give --config a name in slm/configs or a file",
-                file.display()
-            )
-        })?;
-        let shape = Shape::from_toml(&text).with_context(|| file.display().to_string())?;
-        let rule = RULES.iter().find(|rule| rule.config == shape.name);
-        let steps = rule.map_or(4_000, |rule| rule.steps);
-        let smoke = shape.name == "smoke";
-        Ok((Recipe::of(shape, file, steps, smoke), why))
+        let file = if name.ends_with(".toml") {
+            std::path::absolute(&name)?
+        } else {
+            configs.join(format!("{name}.toml"))
+        };
+        let advice = "give --config a name in slm/configs or a file";
+        let configuration = Configuration::read(&file).with_context(|| advice)?;
+        Ok((Recipe::of(configuration, file), why))
     }
 
-    fn of(shape: Shape, config: PathBuf, steps: u64, smoke: bool) -> Recipe {
+    fn of(configuration: Configuration, config: PathBuf) -> Recipe {
+        let Configuration { shape, training } = configuration;
         let types: &[&str] =
             if shape.holds_k_quants() { &["q4_0", "q8_0", "q4_k"] } else { &["q4_0", "q8_0"] };
+        let smoke = shape.name == "smoke";
         Recipe {
             config,
             sample_mb: smoke.then_some(10),
-            steps,
-            candidate_steps: steps / 10,
-            // Smaller models bear larger steps.
-            learning_rates: if smoke { vec![3e-3, 6e-3] } else { vec![1e-3, 2e-3] },
+            steps: training.steps,
+            candidate_steps: (training.steps / 10).max(1),
+            validate_every: training.validate_every,
+            // The configuration's own rate, and one on its safe side.
+            learning_rates: vec![training.rate, training.rate / 2.0],
             types: types.iter().map(|name| (*name).to_owned()).collect(),
             method: "gptq".to_owned(),
             quick: smoke,
             check_onnx: true,
             shape,
         }
+    }
+
+    /// Where a candidate stops: where it is validated, at `candidate_steps` or soon after.
+    pub fn until(&self) -> u64 {
+        self.candidate_steps.next_multiple_of(self.validate_every).min(self.steps)
     }
 
     /// The recipe in sentences.
@@ -113,7 +112,7 @@ impl Recipe {
             format!(
                 "candidates with learning rates {} train {} steps each; the best by validation goes on to {} steps",
                 rates.join(" and "),
-                self.candidate_steps,
+                self.until(),
                 self.steps
             ),
             format!("quantised to {} ({})", self.types.join(", "), self.method),
@@ -144,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn candidates_stop_where_they_are_validated() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let recipe = Recipe::for_goal("smoke", None, &configs).unwrap().0;
+        let until = |candidate_steps, validate_every| {
+            Recipe { candidate_steps, validate_every, steps: 100, ..recipe.clone() }.until()
+        };
+        assert_eq!((until(10, 10), until(11, 10), until(1, 50), until(90, 60)), (10, 20, 50, 100));
+    }
+
+    #[test]
     fn limits_of_the_small_configurations() {
         let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
         let parameters =
@@ -156,6 +165,7 @@ mod tests {
     #[test]
     fn a_missing_configuration_is_named() {
         let error = Recipe::for_goal("", Some("huge"), Path::new("/nowhere")).unwrap_err();
-        assert!(error.to_string().contains("/nowhere/huge.toml"), "{error}");
+        let error = format!("{error:#}");
+        assert!(error.contains("/nowhere/huge.toml") && error.contains("slm/configs"), "{error}");
     }
 }

@@ -82,11 +82,20 @@ fn training(run: &RunFolder, config: &Path, steps: u64, rates: &[f64]) -> Result
     let (rate, _) = best.context("there is no candidate")?;
     println!("the candidate with learning rate {rate} goes on");
     let train = run.join("train");
-    if !train.join("checkpoint").exists() {
+    if !train.join("checkpoint.safetensors").exists() {
         copy(&candidate(run, rate).join("train"), &train)?;
     }
-    let _ = (config, steps);
-    anyhow::bail!("this program cannot train yet")
+    crate::train::train(&crate::train::Args {
+        run: run.path().to_path_buf(),
+        data: None,
+        config: config.to_path_buf(),
+        steps: Some(steps),
+        rate: Some(rate),
+        seed: None,
+        until: None,
+        fresh: false,
+        change_settings: false,
+    })
 }
 
 /// Copies a folder, which appears whole.

@@ -6,6 +6,7 @@
 use super::fetch::write_atomically;
 use super::folder;
 use super::manifest::Manifest;
+use crate::file_lock::FileLock;
 use crate::workspace::{Workspace, created};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,26 @@ impl Integrated {
         Ok((plain && place.is_dir()).then_some(place))
     }
 
+    /// Removes the copies that do not count, which are many megabytes each.
+    pub fn forget_others(&self) -> Result<()> {
+        let current = self.current()?;
+        for entry in
+            std::fs::read_dir(&self.0).with_context(|| format!("{} cannot be read", self.0.display()))?
+        {
+            let place = entry?.path();
+            if place.is_dir() && Some(&place) != current.as_ref() {
+                std::fs::remove_dir_all(&place)
+                    .with_context(|| format!("{} cannot be removed", place.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Held while models are tried, so that nobody else removes them meanwhile.
+    pub fn lock(&self) -> Result<FileLock> {
+        FileLock::acquire(&self.0.join("lock"), "integrating a model")
+    }
+
     /// From now on the model in `place`, which [`Integrated::add`] gave, counts; `None`: no model does.
     pub fn set_current(&self, place: Option<&Path>) -> Result<()> {
         let name = place.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
@@ -94,6 +115,10 @@ mod tests {
         assert!(store.add(&file).is_err());
         assert_eq!(std::fs::read_dir(dir.join("store")).unwrap().count(), 2);
         assert_eq!(store.current().unwrap().unwrap(), place);
+        let other = dir.join("store/0123456789abcdef");
+        std::fs::create_dir(&other).unwrap();
+        store.forget_others().unwrap();
+        assert!(!other.exists() && place.exists());
         store.set_current(None).unwrap();
         assert!(store.current().unwrap().is_none());
         std::fs::write(dir.join("store").join(CURRENT), "../..").unwrap();
