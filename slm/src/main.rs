@@ -91,6 +91,8 @@ enum DataStep {
     Fetch(corpus::FetchArgs),
     /// Clean, split, shuffle and tokenise the documents.
     Build(data::BuildArgs),
+    /// Sizes, words, tokens, coverage and duplicates by source.
+    Analyze(data::AnalyzeArgs),
 }
 
 #[derive(Subcommand)]
@@ -106,6 +108,7 @@ fn main() -> ExitCode {
         Step::Arch(ArchStep::Flops { file }) => arch::flops(&file),
         Step::Data(DataStep::Fetch(args)) => corpus::fetch(&args),
         Step::Data(DataStep::Build(args)) => data::build(&args),
+        Step::Data(DataStep::Analyze(args)) => data::analyze(&args),
         Step::Tokenizer(TokenizerStep::Train(args)) => tokenizer::train(&args),
         Step::Train(args) => train::train(&args),
         Step::Dequantize { file, out } => dequantize::dequantize(&file, &out),

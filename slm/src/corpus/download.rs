@@ -195,3 +195,95 @@ pub fn checksum(file: &Path) -> Result<String> {
     }
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
+    /// A mirror that answers each connection by `answer` (its number, the first byte that is asked for).
+    fn mirror(answer: impl Fn(usize, usize) -> Vec<u8> + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                let mut from = 0;
+                for line in BufReader::new(&stream).lines() {
+                    let line = line.unwrap().to_lowercase();
+                    if let Some(range) = line.strip_prefix("range: bytes=") {
+                        from = range.trim_end_matches('-').parse().unwrap();
+                    }
+                    if line.is_empty() {
+                        break;
+                    }
+                }
+                stream.write_all(&answer(number, from)).unwrap();
+            }
+        });
+        address
+    }
+
+    fn response(status: &str, length: usize, body: &[u8]) -> Vec<u8> {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        [head.as_bytes(), body].concat()
+    }
+
+    fn content() -> Vec<u8> {
+        (0..200_000u32).map(|n| (n * 7 + n / 256) as u8).collect()
+    }
+
+    fn pinned() -> Package {
+        let digest = Sha256::digest(content());
+        Package {
+            name: "ls-doc".into(),
+            version: "1.2-3".into(),
+            path: "pool/main/l/ls/ls-doc_1.2-3_all.deb".into(),
+            sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            bytes: content().len() as u64,
+            licence: "MIT".into(),
+            group: super::super::sources::Group::Man,
+            sample: true,
+        }
+    }
+
+    fn fetch(mirror: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+        all(&[&pinned()], mirror, folder, &ProgressBar::hidden())
+    }
+
+    #[test]
+    fn a_broken_transfer_goes_on_where_it_ended_and_a_kept_package_is_not_fetched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = mirror(|number, from| match number {
+            0 => response("200 OK", content().len(), &content()[..70_000]),
+            _ => {
+                assert!(from >= 1, "the second request is for the rest only");
+                response("206 Partial Content", content().len() - from, &content()[from..])
+            }
+        });
+        let files = fetch(&address, folder.path()).unwrap();
+        assert_eq!(std::fs::read(&files[0]).unwrap(), content());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        // No mirror is at this address.
+        assert_eq!(fetch("http://127.0.0.1:9", folder.path()).unwrap(), files);
+    }
+
+    #[test]
+    fn what_is_gone_or_not_the_pinned_package_is_said_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone =
+            fetch(&mirror(|_, _| response("404 Not Found", 0, b"")), folder.path()).unwrap_err().to_string();
+        assert!(gone.contains("ls-doc 1.2-3") && gone.contains("snapshot.debian.org"), "{gone}");
+        let mut other = content();
+        other[5] ^= 1;
+        let wrong = mirror(move |_, _| response("200 OK", other.len(), &other));
+        let wrong = fetch(&wrong, folder.path()).unwrap_err().to_string();
+        assert!(wrong.contains("ls-doc") && wrong.contains("SHA-256"), "{wrong}");
+        let large = mirror(|_, _| response("200 OK", content().len() + 9, &[content(), vec![0; 9]].concat()));
+        assert!(
+            fetch(&large, folder.path()).unwrap_err().to_string().contains("larger than the package ls-doc")
+        );
+        assert!(!folder.path().join("ls-doc_1.2-3_all.deb").exists());
+    }
+}

@@ -30,6 +30,7 @@ pub use document::Document;
 use crate::data::order::hash;
 use crate::run_folder::RunFolder;
 use crate::table::{Table, grouped, mib};
+use crate::whole_file;
 use devices::Amounts;
 use ids::{Bus, Ids};
 use sources::{Group, Package, Sources};
@@ -166,6 +167,7 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
         sources: BTreeMap::new(),
         packages: packages.clone(),
     };
+    forget(&run)?;
     let mut table = Table::new(&["source", ">documents", ">text"]);
     for (source, documents) in &by_source {
         document::write(&run.join(format!("corpus/{source}.jsonl")), documents.iter().copied())?;
@@ -186,16 +188,22 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
     Ok(())
 }
 
+/// Removes what an earlier call wrote to the run's `corpus/`: a sample has fewer sources than the whole.
+fn forget(run: &RunFolder) -> Result<()> {
+    for source in ["chat", "commands", "copy", "debian", "devices", "linux", "man"] {
+        let file = run.join(format!("corpus/{source}.jsonl"));
+        if file.exists() {
+            std::fs::remove_file(&file).with_context(|| format!("cannot remove the old {}", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a value as JSON for people to read too.
 pub(crate) fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
-    let named = || format!("cannot write {}", file.display());
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).with_context(named)?;
-    }
-    let unfinished = file.with_extension("json.unfinished");
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
-    std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, file)).with_context(named)
+    whole_file::write(file, text.as_bytes())
 }
 
 /// The prose of all packages, and the two databases (PCI, USB).

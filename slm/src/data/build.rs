@@ -18,7 +18,7 @@ use super::split;
 use crate::corpus::{Document, bar, document, write_json};
 use crate::run_folder::{RunFolder, Split};
 use crate::table::{Table, grouped, mib};
-use crate::tokenizer::END_OF_TEXT;
+use crate::tokenizer::{END_OF_TEXT, SPECIAL};
 
 /// Documents that are tokenised together.
 const BATCH: usize = 2048;
@@ -80,7 +80,7 @@ pub fn build(args: &BuildArgs) -> Result<()> {
     for split in Split::ALL {
         let mut documents = splits.remove(split.name()).unwrap_or_default();
         if split == Split::Train {
-            ensure!(!documents.is_empty(), "no document is left to train on: the corpus is too small");
+            ensure!(!documents.is_empty(), "no document is left to train on: the corpus is too small, or another --seed is needed");
             documents = shuffled(documents, &mut SplitMix64::new(args.seed));
         } else {
             document::write(&run.documents(split), &documents)?;
@@ -140,6 +140,12 @@ impl Coder {
         ensure!(file.is_file(), "there is no {}: run `auton tokenizer train` first", file.display());
         let marked =
             Tokenizer::from_file(file).map_err(|e| anyhow!("{} is no tokenizer: {e}", file.display()))?;
+        ensure!(
+            marked.token_to_id(SPECIAL[0]) == Some(END_OF_TEXT.into()),
+            "{}: the token {END_OF_TEXT} is not {}, which ends documents",
+            file.display(),
+            SPECIAL[0]
+        );
         let mut plain = marked.clone();
         plain.set_encode_special_tokens(true);
         let coder = Coder { plain, marked };
@@ -155,6 +161,11 @@ impl Coder {
     /// Tokens there are.
     pub fn vocabulary(&self) -> usize {
         self.marked.get_vocab_size(true)
+    }
+
+    /// A token as the vocabulary writes it.
+    pub fn token(&self, id: u16) -> Option<String> {
+        self.marked.id_to_token(id.into())
     }
 
     /// The tokens of a document, without the one that ends it.
@@ -176,14 +187,27 @@ fn write_tokens(
 ) -> Result<BTreeMap<String, Sum>> {
     let named = || format!("cannot write {}", file.display());
     let unfinished = file.with_extension("bin.unfinished");
-    let mut out = BufWriter::new(File::create(&unfinished).with_context(named)?);
+    let sums = write_all(&unfinished, documents, coder, progress)
+        .inspect_err(|_| drop(std::fs::remove_file(&unfinished)))
+        .with_context(named)?;
+    std::fs::rename(&unfinished, file).with_context(named)?;
+    Ok(sums)
+}
+
+fn write_all(
+    file: &Path,
+    documents: &[Document],
+    coder: &Coder,
+    progress: &indicatif::ProgressBar,
+) -> Result<BTreeMap<String, Sum>> {
+    let mut out = BufWriter::new(File::create(file)?);
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     for batch in documents.chunks(BATCH) {
         let coded: Vec<Vec<u16>> = batch.par_iter().map(|d| coder.encode(d)).collect::<Result<_>>()?;
         for (document, mut ids) in batch.iter().zip(coded) {
             ids.push(END_OF_TEXT);
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-            out.write_all(&bytes).with_context(named)?;
+            out.write_all(&bytes)?;
             let sum = sums.entry(document.source.clone()).or_default();
             sum.documents += 1;
             sum.bytes += document.text.len() as u64;
@@ -191,7 +215,6 @@ fn write_tokens(
         }
         progress.inc(batch.len() as u64);
     }
-    out.flush().with_context(named)?;
-    std::fs::rename(&unfinished, file).with_context(named)?;
+    out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
     Ok(sums)
 }

@@ -14,8 +14,9 @@ use crate::run_folder::RunFolder;
 
 /// Longest line of a user's text; what is over is cut away.
 pub const LONGEST_LINE: usize = 1 << 20;
-/// A user's text is cut into documents of about this many bytes.
-const LONGEST_DOCUMENT: usize = 1 << 20;
+/// A user's text is cut, at the end of a line, into documents of about this many bytes: one long file too has something to
+/// hold out.
+const LONGEST_DOCUMENT: usize = 16 << 10;
 /// Most bytes of text together: all of it is held in memory.
 const LARGEST_CORPUS: usize = 2 << 30;
 
@@ -27,8 +28,15 @@ pub struct Gathered {
     pub cleaned: Cleaned,
 }
 
-/// Reads the corpus of `run` and the texts of `more` (files, or folders with all their files).
+/// Reads the corpus of `run` and the texts of `more`, and drops what repeats.
 pub fn gather(run: &RunFolder, more: &[PathBuf]) -> Result<Gathered> {
+    let mut all = read(run, more)?;
+    all.drop_duplicates();
+    Ok(all)
+}
+
+/// Reads the corpus of `run` and the texts of `more` (files, or folders with all their files), cleaned.
+pub fn read(run: &RunFolder, more: &[PathBuf]) -> Result<Gathered> {
     let mut all = Gathered { documents: Vec::new(), cleaned: Cleaned::default() };
     for file in corpus_files(run)? {
         for document in document::read(&file)? {
@@ -53,7 +61,6 @@ pub fn gather(run: &RunFolder, more: &[PathBuf]) -> Result<Gathered> {
         bytes >> 20,
         LARGEST_CORPUS >> 20
     );
-    all.drop_duplicates();
     Ok(all)
 }
 
@@ -102,7 +109,7 @@ fn add_text(path: &Path, all: &mut Gathered) -> Result<()> {
             if held > LARGEST_CORPUS {
                 bail!("{name} is too large: {} MiB of text are read at a time", LARGEST_CORPUS >> 20);
             }
-            all.documents.push(Document::new("text", format!("{name}#{number}"), std::mem::take(&mut text)));
+            all.documents.push(Document::new("text", format!("{name}/{number}"), std::mem::take(&mut text)));
             number += 1;
         }
     }

@@ -1,8 +1,10 @@
 //! Training and its check.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use indicatif::ProgressBar;
 use rayon::prelude::*;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::TrainerWrapper;
@@ -71,6 +73,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let mut documents = gather(&run, &args.text)?.documents;
     // Marks of conversations are tokens of their own and no text.
     documents.retain(|d| split_of(d, args.seed) == Split::Train && d.source != "chat");
+    ensure!(!documents.is_empty(), "no document is left to train on: the corpus is too small, or another --seed is needed");
     documents.sort_by_cached_key(|d| hash(args.seed, &[&d.source, &d.name, "tokenizer"]));
     let mut bytes = 0;
     let enough = documents.iter().position(|d| {
@@ -79,7 +82,8 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     });
     documents.truncate(enough.unwrap_or(documents.len()).max(1));
 
-    let spinner = crate::corpus::bar(1, "tokenizer");
+    let spinner = ProgressBar::new_spinner().with_message(format!("tokenizer from {} documents", documents.len()));
+    spinner.enable_steady_tick(Duration::from_millis(200));
     let mut tokenizer = untrained(args.kind)?;
     let mut trainer = trainer(args.kind, args.vocab)?;
     tokenizer
@@ -91,6 +95,10 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         ensure!(found == Some(id), "the token {special} has the number {found:?}, not {id}");
     }
     check(&tokenizer, args.kind, &documents)?;
+    let made = tokenizer.get_vocab_size(true);
+    if made < args.vocab {
+        println!("note: the texts give only {made} of the {} tokens", args.vocab);
+    }
     let file = run.tokenizer();
     let unfinished = file.with_extension("json.unfinished");
     std::fs::create_dir_all(run.path()).with_context(|| format!("cannot make {}", run.path().display()))?;
