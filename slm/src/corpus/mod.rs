@@ -193,7 +193,8 @@ fn forget(run: &RunFolder) -> Result<()> {
     for source in ["chat", "commands", "copy", "debian", "devices", "linux", "man"] {
         let file = run.join(format!("corpus/{source}.jsonl"));
         if file.exists() {
-            std::fs::remove_file(&file).with_context(|| format!("cannot remove the old {}", file.display()))?;
+            std::fs::remove_file(&file)
+                .with_context(|| format!("cannot remove the old {}", file.display()))?;
         }
     }
     Ok(())

@@ -80,7 +80,10 @@ pub fn build(args: &BuildArgs) -> Result<()> {
     for split in Split::ALL {
         let mut documents = splits.remove(split.name()).unwrap_or_default();
         if split == Split::Train {
-            ensure!(!documents.is_empty(), "no document is left to train on: the corpus is too small, or another --seed is needed");
+            ensure!(
+                !documents.is_empty(),
+                "no document is left to train on: the corpus is too small, or another --seed is needed"
+            );
             documents = shuffled(documents, &mut SplitMix64::new(args.seed));
         } else {
             document::write(&run.documents(split), &documents)?;

@@ -73,7 +73,10 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let mut documents = gather(&run, &args.text)?.documents;
     // Marks of conversations are tokens of their own and no text.
     documents.retain(|d| split_of(d, args.seed) == Split::Train && d.source != "chat");
-    ensure!(!documents.is_empty(), "no document is left to train on: the corpus is too small, or another --seed is needed");
+    ensure!(
+        !documents.is_empty(),
+        "no document is left to train on: the corpus is too small, or another --seed is needed"
+    );
     documents.sort_by_cached_key(|d| hash(args.seed, &[&d.source, &d.name, "tokenizer"]));
     let mut bytes = 0;
     let enough = documents.iter().position(|d| {
@@ -82,7 +85,8 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     });
     documents.truncate(enough.unwrap_or(documents.len()).max(1));
 
-    let spinner = ProgressBar::new_spinner().with_message(format!("tokenizer from {} documents", documents.len()));
+    let spinner =
+        ProgressBar::new_spinner().with_message(format!("tokenizer from {} documents", documents.len()));
     spinner.enable_steady_tick(Duration::from_millis(200));
     let mut tokenizer = untrained(args.kind)?;
     let mut trainer = trainer(args.kind, args.vocab)?;
