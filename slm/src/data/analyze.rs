@@ -148,7 +148,7 @@ fn token_use(coder: &Coder, coded: &[Vec<u16>]) -> TokenUse {
         100.0 * named.map(|(_, n)| n).sum::<u64>() as f64 / all.max(1) as f64
     };
     // One character stands for one byte in a byte-level vocabulary. Letters and digits alone are no sign of bad cover.
-    let single = |token: &str| token.chars().count() == 1 && !token.chars().all(|c| c.is_ascii());
+    let single = |token: &str| token.chars().count() == 1 && !token.is_ascii();
     let special = SPECIAL.len();
     TokenUse {
         vocabulary: coder.vocabulary(),
