@@ -10,6 +10,8 @@ pub const AVX2: u8 = 1;
 pub const AVX_VNNI: u8 = 2;
 /// `vpdpbusd` on 512-bit registers, with the byte and word instructions around it.
 pub const AVX512_VNNI: u8 = 4;
+/// `vdpbf16ps` on 512-bit registers.
+pub const AVX512_BF16: u8 = 8;
 /// The answer has been found.
 const KNOWN: u8 = 0x80;
 
@@ -41,6 +43,7 @@ fn detect() -> u8 {
     const LEAF7_AVX512: u32 = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31;
     const LEAF7_AVX512_VNNI: u32 = 1 << 11;
     const LEAF7_1_AVX_VNNI: u32 = 1 << 4;
+    const LEAF7_1_AVX512_BF16: u32 = 1 << 5;
     /// SSE and AVX state.
     const YMM: u64 = 1 << 1 | 1 << 2;
     /// And masks, upper halves and upper registers of AVX-512.
@@ -68,6 +71,9 @@ fn detect() -> u8 {
     let avx512 = leaf7.ebx & LEAF7_AVX512 == LEAF7_AVX512 && leaf7.ecx & LEAF7_AVX512_VNNI != 0;
     if saved & ZMM == ZMM && avx512 {
         features |= AVX512_VNNI;
+        if leaf7.eax >= 1 && __cpuid_count(7, 1).eax & LEAF7_1_AVX512_BF16 != 0 {
+            features |= AVX512_BF16;
+        }
     }
     features
 }

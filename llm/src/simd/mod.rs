@@ -26,6 +26,9 @@ mod avx512_attention;
 mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
+pub mod bf16;
+#[cfg(target_arch = "x86_64")]
+mod bf16_kernel;
 pub mod choose;
 mod cpu;
 mod panel_kernel;

@@ -26,7 +26,7 @@ impl Lanes {
         let pool = |_| ThreadPoolBuilder::new().num_threads(1).build();
         let pools = (0..settings.lanes).map(pool).collect::<Result<Vec<_>, _>>()?;
         Ok(Lanes {
-            model: Model::new(shape),
+            model: Model::new(shape, settings.precision),
             length: shape.context as usize,
             micro_batch: settings.micro_batch,
             pools,

@@ -10,6 +10,7 @@ pub mod lanes;
 pub mod model;
 pub mod optimizer;
 pub mod parameters;
+pub mod precision;
 pub mod schedule;
 pub mod settings;
 pub mod vector;
@@ -159,7 +160,8 @@ impl Training {
                 "the loss is no longer a number after update {step}: begin again with a lower rate"
             );
             let rate = schedule::rate(&settings, step);
-            let rates = Rates { rate: rate as f32, decay: settings.decay as f32, clip: settings.clip as f32 };
+            let [decay, clip] = [settings.decay as f32, settings.clip as f32];
+            let rates = Rates { rate: rate as f32, decay, clip, precision: settings.precision };
             self.optimizer.update(&mut self.parameters, gradient, rates)?;
             self.position.step += 1;
             self.position.seconds = before + began.elapsed().as_secs_f64();

@@ -7,6 +7,7 @@
 
 use super::attention::Attention;
 use super::parameters::{Parameters, place, read};
+use super::precision::Precision;
 use super::vector::{self, vectorised};
 use crate::shape::Shape;
 use anyhow::Result;
@@ -21,6 +22,7 @@ pub struct Model {
     ffn: usize,
     layers: usize,
     attention: Attention,
+    precision: Precision,
 }
 
 /// A gradient: one slice of numbers for each parameter, in the parameters' order.
@@ -71,8 +73,8 @@ struct Kept {
 }
 
 impl Model {
-    /// A network of this shape.
-    pub fn new(shape: &Shape) -> Self {
+    /// A network of this shape, whose large products are made in this precision.
+    pub fn new(shape: &Shape, precision: Precision) -> Self {
         let [heads, kv_heads] = [shape.heads as usize, shape.kv_heads as usize];
         let [head_dim, context] = [shape.head_dim() as usize, shape.context as usize];
         Model {
@@ -80,6 +82,7 @@ impl Model {
             ffn: shape.ffn as usize,
             layers: shape.layers as usize,
             attention: Attention::new(heads, kv_heads, head_dim, context, shape.rope_base),
+            precision,
         }
     }
 
@@ -93,14 +96,14 @@ impl Model {
     ) -> Result<f64> {
         let (hidden, _) = self.forward(parameters, tokens, length)?;
         let (normed, _) = norm(&hidden, parameters.norm())?;
-        let mut logits = logits(&normed, parameters)?;
+        let mut logits = self.head(&normed, parameters)?;
         Ok(cross_entropy(&mut logits, targets, 0.0))
     }
 
     /// Logits of every position, `[tokens][vocabulary]`.
     pub fn logits(&self, parameters: &Parameters, tokens: &[u32], length: usize) -> Result<Vec<f32>> {
         let (hidden, _) = self.forward(parameters, tokens, length)?;
-        logits(&norm(&hidden, parameters.norm())?.0, parameters)
+        self.head(&norm(&hidden, parameters.norm())?.0, parameters)
     }
 
     /// As [`loss`](Self::loss); adds the gradient of `scale` times the sum to `gradient`.
@@ -115,11 +118,11 @@ impl Model {
     ) -> Result<f64> {
         let (hidden, kept) = self.forward(parameters, tokens, length)?;
         let (normed, scales) = norm(&hidden, parameters.norm())?;
-        let mut logits = logits(&normed, parameters)?;
+        let mut logits = self.head(&normed, parameters)?;
         let loss = cross_entropy(&mut logits, targets, scale);
         let d_logits = Tensor::from_vec(logits, (tokens.len(), parameters.all[0].rows()), &Device::Cpu)?;
-        gradient.add_to(0, &d_logits.t()?.matmul(&normed)?)?;
-        let d_normed = d_logits.matmul(parameters.embedding())?;
+        gradient.add_to(0, &self.times(&d_logits.t()?, &normed)?)?;
+        let d_normed = self.times(&d_logits, parameters.embedding())?;
         let last = gradient.0.len() - 1;
         let mut d = norm_gradient(&hidden, &scales, parameters.norm(), &d_normed, &mut gradient.0[last])?;
 
@@ -134,6 +137,15 @@ impl Model {
         Ok(loss)
     }
 
+    fn times(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        self.precision.product(a, b)
+    }
+
+    /// Logits, from the last norm's output.
+    fn head(&self, normed: &Tensor, parameters: &Parameters) -> Result<Vec<f32>> {
+        read(&self.times(normed, &parameters.embedding().t()?)?, <[f32]>::to_vec)
+    }
+
     fn forward(&self, parameters: &Parameters, tokens: &[u32], length: usize) -> Result<(Tensor, Vec<Kept>)> {
         let indices = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
         let mut x = parameters.embedding().embedding(&indices)?;
@@ -141,14 +153,14 @@ impl Model {
         for layer in 0..self.layers {
             let weights = |place| parameters.block(layer, place);
             let (normed, input_scale) = norm(&x, weights(place::ATTENTION_NORM))?;
-            let mut qkv = read(&normed.matmul(&weights(place::QKV).t()?)?, <[f32]>::to_vec)?;
+            let mut qkv = read(&self.times(&normed, &weights(place::QKV).t()?)?, <[f32]>::to_vec)?;
             self.attention.rotate(&mut qkv, length, 1.0);
             let (attended, log_sums) = self.attend(&qkv, length)?;
-            let middle = sum(&x, &attended.matmul(&weights(place::OUT).t()?)?)?;
+            let middle = sum(&x, &self.times(&attended, &weights(place::OUT).t()?)?)?;
             let (middle_normed, middle_scale) = norm(&middle, weights(place::FFN_NORM))?;
-            let gate_up = middle_normed.matmul(&weights(place::GATE_UP).t()?)?;
+            let gate_up = self.times(&middle_normed, &weights(place::GATE_UP).t()?)?;
             let gated = self.gate(&gate_up)?;
-            let next = sum(&middle, &gated.matmul(&weights(place::DOWN).t()?)?)?;
+            let next = sum(&middle, &self.times(&gated, &weights(place::DOWN).t()?)?)?;
             kept.push(Kept {
                 input: std::mem::replace(&mut x, next),
                 input_scale,
@@ -230,19 +242,19 @@ impl Model {
         let weights = |place| parameters.block(layer, place);
         let index = |place| Parameters::index(layer, place);
 
-        gradient.add_to(index(place::DOWN), &d.t()?.matmul(&kept.gated)?)?;
-        let d_gate_up = self.gate_gradient(&kept.gate_up, &d.matmul(weights(place::DOWN))?)?;
-        gradient.add_to(index(place::GATE_UP), &d_gate_up.t()?.matmul(&kept.middle_normed)?)?;
-        let d_normed = d_gate_up.matmul(weights(place::GATE_UP))?;
+        gradient.add_to(index(place::DOWN), &self.times(&d.t()?, &kept.gated)?)?;
+        let d_gate_up = self.gate_gradient(&kept.gate_up, &self.times(&d, weights(place::DOWN))?)?;
+        gradient.add_to(index(place::GATE_UP), &self.times(&d_gate_up.t()?, &kept.middle_normed)?)?;
+        let d_normed = self.times(&d_gate_up, weights(place::GATE_UP))?;
         let norm = weights(place::FFN_NORM);
         let d_norm = &mut gradient.0[index(place::FFN_NORM)];
         let d = sum(&d, &norm_gradient(&kept.middle, &kept.middle_scale, norm, &d_normed, d_norm)?)?;
 
-        gradient.add_to(index(place::OUT), &d.t()?.matmul(&kept.attended)?)?;
-        let d_attended = d.matmul(weights(place::OUT))?;
+        gradient.add_to(index(place::OUT), &self.times(&d.t()?, &kept.attended)?)?;
+        let d_attended = self.times(&d, weights(place::OUT))?;
         let d_qkv = self.attend_gradient(kept, &d_attended, length)?;
-        gradient.add_to(index(place::QKV), &d_qkv.t()?.matmul(&kept.normed)?)?;
-        let d_normed = d_qkv.matmul(weights(place::QKV))?;
+        gradient.add_to(index(place::QKV), &self.times(&d_qkv.t()?, &kept.normed)?)?;
+        let d_normed = self.times(&d_qkv, weights(place::QKV))?;
         let norm = weights(place::ATTENTION_NORM);
         let d_norm = &mut gradient.0[index(place::ATTENTION_NORM)];
         sum(&d, &norm_gradient(&kept.input, &kept.input_scale, norm, &d_normed, d_norm)?)
@@ -270,10 +282,6 @@ fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let mut out = read(a, <[f32]>::to_vec)?;
     read(b, |b| add(&mut out, b))?;
     Ok(Tensor::from_vec(out, a.shape(), &Device::Cpu)?)
-}
-
-fn logits(normed: &Tensor, parameters: &Parameters) -> Result<Vec<f32>> {
-    read(&normed.matmul(&parameters.embedding().t()?)?, <[f32]>::to_vec)
 }
 
 /// x / √(mean x² + ε) · weights; and that divisor's inverse for each row.

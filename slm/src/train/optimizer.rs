@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::model::Gradient;
 use super::parameters::{Kind, Parameters, read};
+use super::precision::Precision;
 use super::vector::{self, vectorised};
 
 /// Momentum of Muon.
@@ -40,6 +41,8 @@ pub struct Rates {
     pub decay: f32,
     /// Gradients with a greater norm are scaled down to it.
     pub clip: f32,
+    /// Precision of Muon's products.
+    pub precision: Precision,
 }
 
 impl Optimizer {
@@ -130,7 +133,7 @@ fn muon(
             MOMENTUM * *m + g
         })
         .collect();
-    let step = orthogonal(ahead, rows, columns)?;
+    let step = orthogonal(ahead, rows, columns, rates.precision)?;
     let scale = 0.2 * (rows.max(columns) as f32).sqrt();
     read(&step, |step| {
         vectorised!({
@@ -142,7 +145,7 @@ fn muon(
 }
 
 /// About the orthogonal matrix nearest to `values`: its singular values come to lie between 0.7 and 1.2.
-fn orthogonal(mut values: Vec<f32>, rows: usize, columns: usize) -> Result<Tensor> {
+fn orthogonal(mut values: Vec<f32>, rows: usize, columns: usize, precision: Precision) -> Result<Tensor> {
     const STEPS: usize = 5;
     const A: f64 = 3.4445;
     const B: f64 = -4.7750;
@@ -153,9 +156,9 @@ fn orthogonal(mut values: Vec<f32>, rows: usize, columns: usize) -> Result<Tenso
     let tall = rows > columns;
     let mut x = if tall { x.t()?.contiguous()? } else { x };
     for _ in 0..STEPS {
-        let square = x.matmul(&x.t()?)?;
-        let polynomial = ((&square * B)? + (square.matmul(&square)? * C)?)?;
-        x = ((&x * A)? + polynomial.matmul(&x)?)?;
+        let square = precision.product(&x, &x.t()?)?;
+        let polynomial = ((&square * B)? + (precision.product(&square, &square)? * C)?)?;
+        x = ((&x * A)? + precision.product(&polynomial, &x)?)?;
     }
     Ok(if tall { x.t()?.contiguous()? } else { x })
 }
@@ -171,7 +174,7 @@ mod tests {
         let mut random = SplitMix64::new(5);
         for (rows, columns) in [(16, 16), (48, 32), (32, 64)] {
             let values = (0..rows * columns).map(|_| random.next_f32() - 0.5).collect();
-            let step = orthogonal(values, rows, columns).unwrap();
+            let step = orthogonal(values, rows, columns, Precision::F32).unwrap();
             let small = if rows > columns {
                 step.t().unwrap().matmul(&step)
             } else {
@@ -192,7 +195,7 @@ mod tests {
         let text = "name='t'\nlayers=1\nwidth=32\nffn=32\nheads=2\nkv_heads=1\nvocabulary=32\ncontext=32";
         let mut parameters = Parameters::random(&Shape::from_toml(text).unwrap(), 1).unwrap();
         let mut optimizer = Optimizer::new(&parameters);
-        let rates = Rates { rate: 0.01, decay: 0.1, clip: 1.0 };
+        let rates = Rates { rate: 0.01, decay: 0.1, clip: 1.0, precision: Precision::F32 };
         let size = |p: &Parameters, at: usize| {
             read(&p.all[at].values, |v| v.iter().map(|v| v * v).sum::<f32>()).unwrap()
         };

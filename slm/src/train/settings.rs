@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::precision::Precision;
+
 /// The settings of a run; they are part of its checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +28,8 @@ pub struct Settings {
     pub decay: f64,
     /// Greatest norm of a gradient.
     pub clip: f64,
+    /// Precision of the factors of large products.
+    pub precision: Precision,
     /// Seed of the first weights and of the order of the data.
     pub seed: u64,
     /// Updates between two looks at the validation split.
@@ -48,6 +52,7 @@ impl Default for Settings {
             warm_up: 50,
             decay: 0.05,
             clip: 1.0,
+            precision: Precision::F32,
             seed: 1,
             validate_every: 50,
             validation: 32,

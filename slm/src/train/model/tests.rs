@@ -97,7 +97,7 @@ fn the_gradient_is_the_one_that_candle_records_over_the_plain_formulas() {
     let (tokens, targets) = (draw(&mut random), draw(&mut random));
 
     let mut gradient = Gradient::zero(&parameters);
-    let model = Model::new(&shape);
+    let model = Model::new(&shape, Precision::F32);
     let loss = model.gradient(&parameters, &tokens, &targets, length, 0.5, &mut gradient).unwrap();
 
     let vars: Vec<Var> = parameters
@@ -125,7 +125,7 @@ fn the_gradient_is_the_one_that_candle_records_over_the_plain_formulas() {
 fn what_comes_later_changes_nothing_before_it() {
     let shape = shape();
     let parameters = Parameters::random(&shape, 1).unwrap();
-    let model = Model::new(&shape);
+    let model = Model::new(&shape, Precision::F32);
     let mut tokens: Vec<u32> = (0..40).map(|i| i * 7 % 50).collect();
     let before = model.logits(&parameters, &tokens, 40).unwrap();
     tokens[30] += 1;
