@@ -124,7 +124,7 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
     let files = download::all(&packages, &args.mirror, &folder, &progress)?;
     progress.finish_and_clear();
 
-    let (mut prose, [pci, usb]) = read(&packages, &files, &sources.linux_folders)?;
+    let (mut prose, [mut pci, mut usb]) = read(&packages, &files, &sources.linux_folders)?;
     let mut amounts = Amounts {
         well_known: args.well_known,
         repeats: args.device_repeats,
@@ -139,6 +139,9 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
         amounts.copies = share(amounts.copies);
         amounts.held_out = share(amounts.held_out);
         command_repeats = share(command_repeats);
+        for ids in [&mut pci, &mut usb] {
+            ids.vendors.retain(|id, _| hash(args.seed, &["vendor", id]) % (FULL as u64) < bytes as u64);
+        }
     }
 
     let (well_known, held_out) = devices::choose(&pci, &amounts, args.seed);
