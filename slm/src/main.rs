@@ -102,6 +102,8 @@ enum TokenizerStep {
 }
 
 fn main() -> ExitCode {
+    // `auton … | head` ends where head does, as with other programs, instead of in a panic.
+    sigpipe::reset();
     let result = match Arguments::parse().step {
         Step::Validate { file, prompt, max_tokens } => validate::validate(&file, &prompt, max_tokens),
         Step::Arch(ArchStep::Check { file }) => arch::check(&file),
