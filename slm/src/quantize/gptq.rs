@@ -55,3 +55,76 @@ fn round_row<B: Block>(row: &mut [f32], factor: &Factor, weights: &[f32], out: &
         block.store(&codes, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::hessian::Hessian;
+    use crate::quantize::plain;
+    use crate::quantize::{q4_0::Q4_0, q4_k::Q4K, q8_0::Q8_0};
+    use candle_core::{Device, Tensor};
+    use llm::quant::{self, Format, dequantise};
+
+    /// Seeded numbers, about normal.
+    fn normal(seed: &mut u64) -> f32 {
+        let mut even = || {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*seed >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        (0..6).map(|_| even()).sum::<f32>() / 2f32.sqrt()
+    }
+
+    /// The inputs of a layer are no white noise: here all follow 48 hidden numbers, with a little noise.
+    fn inputs(tokens: usize, columns: usize) -> Tensor {
+        let mut seed = 3;
+        let hidden = 48;
+        let mut take = |n: usize| (0..n).map(|_| normal(&mut seed)).collect::<Vec<f32>>();
+        let factors = Tensor::from_vec(take(tokens * hidden), (tokens, hidden), &Device::Cpu).unwrap();
+        let mixing = Tensor::from_vec(take(hidden * columns), (hidden, columns), &Device::Cpu).unwrap();
+        let noise = Tensor::from_vec(take(tokens * columns), (tokens, columns), &Device::Cpu).unwrap();
+        (factors.matmul(&mixing).unwrap() + noise).unwrap()
+    }
+
+    fn tensor(values: &[f32], columns: usize) -> Tensor {
+        Tensor::from_slice(values, (values.len() / columns, columns), &Device::Cpu).unwrap()
+    }
+
+    /// The squared error of the products, plain and gptq, over that of rounding to nothing.
+    fn errors<B: Block, F: Format>() -> (f64, f64) {
+        let (rows, columns, mut seed) = (24, 512, 8);
+        let values: Vec<f32> = (0..rows * columns).map(|_| 0.05 * normal(&mut seed)).collect();
+        let matrix = Matrix { rows, columns, values };
+        // Rounded by the first inputs, judged on the others.
+        let all = inputs(2560, columns);
+        let (seen, fresh) = (all.narrow(0, 0, 2048).unwrap(), all.narrow(0, 2048, 512).unwrap());
+        let mut hessian = Hessian::new(columns);
+        hessian.add(&seen).unwrap();
+        let rounded = round::<B>(&matrix, &hessian.factor().unwrap());
+
+        let mut read = vec![f32::NAN; rows * columns];
+        dequantise::<F>(&rounded.data, &mut read);
+        let same = read
+            .iter()
+            .zip(&rounded.values)
+            .all(|(a, b)| a.to_bits() == b.to_bits() || *a == 0.0 && *b == 0.0);
+        assert!(same, "{}: the blocks stand for other numbers than those that were rounded to", B::KIND);
+        let mut plain = vec![f32::NAN; rows * columns];
+        dequantise::<F>(&plain::encode("t", &matrix, B::KIND).unwrap(), &mut plain);
+
+        let product = |values: &[f32]| fresh.matmul(&tensor(values, columns).t().unwrap()).unwrap();
+        let exact = product(&matrix.values);
+        let size = |t: Tensor| f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
+        let whole = size(exact.clone());
+        let error = |values: &[f32]| size((&exact - product(values)).unwrap()) / whole;
+        (error(&plain), error(&read))
+    }
+
+    #[test]
+    fn products_lose_less_than_by_plain_rounding() {
+        let found =
+            [errors::<Q8_0, quant::Q8_0>(), errors::<Q4_0, quant::Q4_0>(), errors::<Q4K, quant::Q4K>()];
+        for (plain, gptq) in found {
+            assert!(gptq < 0.6 * plain, "{found:?}");
+        }
+    }
+}
