@@ -69,6 +69,8 @@ enum Step {
 enum ExportStep {
     /// As GGUF, for the kernel and llama.cpp.
     Gguf(export::GgufArgs),
+    /// As ONNX, for onnxruntime and its like.
+    Onnx(export::onnx::Args),
 }
 
 #[derive(Subcommand)]
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Step::Dequantize { file, out } => dequantize::dequantize(&file, &out),
         Step::Eval(args) => eval::eval(&args),
         Step::Export(ExportStep::Gguf(args)) => export::gguf(&args),
+        Step::Export(ExportStep::Onnx(args)) => export::onnx::onnx(&args),
         Step::Quantize(args) => quantize::quantize(&args),
         Step::Integrate(args) => integrate::integrate(&args),
         Step::Run(args) => workflow::run(&args),

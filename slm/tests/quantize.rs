@@ -56,7 +56,7 @@ fn the_forward_pass_agrees_with_the_engine() {
 #[test]
 fn every_type_both_ways_measured() {
     let fixture = Fixture::new();
-    let output = quantize(&fixture, &["--calibration", "4096", "--perplexity", "2048"]);
+    let output = quantize(&fixture, &["--calibration", "1024", "--perplexity", "1024"]);
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     let report = report(&fixture);
@@ -83,7 +83,7 @@ fn every_type_both_ways_measured() {
     // The same again, bit for bit.
     let name = "gguf/fixture.Q4_0-gptq.gguf";
     let before = fs::read(fixture.run.join(name)).unwrap();
-    let again = ["--type", "q4_0", "--method", "gptq", "--calibration", "4096", "--perplexity", "0"];
+    let again = ["--type", "q4_0", "--method", "gptq", "--calibration", "1024", "--perplexity", "0"];
     assert!(quantize(&fixture, &again).status.success());
     assert_eq!(fs::read(fixture.run.join(name)).unwrap(), before);
 }

@@ -4,6 +4,7 @@
 //! `model.onnx`, the same graph for onnxruntime. Same weights, same bytes: nothing in the files depends on time or place.
 
 pub mod gguf;
+pub mod onnx;
 pub mod vocabulary;
 
 use std::collections::BTreeMap;

@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, default_value_t = 32_768)]
     pub calibration: usize,
     /// Tokens of the valid split that the perplexity is measured on; 0: it is not measured.
-    #[arg(long, default_value_t = 65_536)]
+    #[arg(long, default_value_t = 32_768)]
     pub perplexity: usize,
     /// The licence to record, an SPDX expression.
     #[arg(long, default_value = env!("CARGO_PKG_LICENSE"))]
