@@ -85,6 +85,7 @@ fn every_type_both_ways_measured() {
     let before = fs::read(fixture.run.join(name)).unwrap();
     let again = ["--type", "q4_0", "--method", "gptq", "--calibration", "1024", "--perplexity", "0"];
     assert!(quantize(&fixture, &again).status.success());
+    assert_eq!(self::report(&fixture)["files"].as_array().unwrap().len(), 2, "not measured: not comparable");
     assert_eq!(fs::read(fixture.run.join(name)).unwrap(), before);
 }
 

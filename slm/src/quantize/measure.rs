@@ -7,9 +7,12 @@ use llm::engine::{Engine, LoadOptions};
 use llm::gguf::Gguf;
 use llm::pool::Pool;
 use llm::threads::Threads;
+use rayon::prelude::*;
 
-/// Memory beside the weights.
-const POOL: usize = 128 << 20;
+/// Memory of an engine beside the weights.
+const POOL: usize = 64 << 20;
+/// More engines than this are no use to a small model.
+const MOST_ENGINES: usize = 8;
 
 /// Mean surprise of a file on the same chunks as others.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,29 +49,33 @@ impl Surprise {
     }
 }
 
-/// Reads whole chunks of the model's context from `tokens`; the second half of each is predicted.
-pub fn surprise(name: &str, file: &[u8], tokens: &[u32]) -> Result<Surprise> {
-    let mut memory = vec![0u8; POOL + 2 * file.len()];
-    let threads = Threads::new(std::thread::available_parallelism().map_or(1, usize::from).min(8));
-    let clock = StdClock::new();
-    let gguf = Gguf::parse(file).with_context(|| name.to_owned())?;
-    let options = LoadOptions::default();
-    let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, options)
-        .with_context(|| format!("{name} does not load in the kernel's engine"))?;
-    let context = engine.info().context;
-    let bar = ProgressBar::new((tokens.len() / context) as u64).with_message(format!("perplexity of {name}"));
+/// Reads whole chunks of `context` tokens, the model's; the second half of each is predicted. The chunks are shared
+/// among engines of one thread each: nobody waits for another within a layer.
+pub fn surprise(name: &str, file: &[u8], tokens: &[u32], context: usize) -> Result<Surprise> {
+    let whole = tokens.len() / context.max(1);
+    let engines = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_ENGINES);
+    let bar = ProgressBar::new(whole as u64).with_message(format!("perplexity of {name}"));
     bar.set_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}")?);
-    let mut chunks = Vec::new();
-    let (mut counted, mut sum) = (0, 0.0);
-    engine
-        .perplexity(tokens, context, &mut |so_far| {
-            chunks.push((so_far.tokens - counted, so_far.surprise - sum));
-            (counted, sum) = (so_far.tokens, so_far.surprise);
-            bar.inc(1);
-        })
-        .with_context(|| format!("perplexity of {name}"))?;
+    let share = whole.div_ceil(engines).max(1) * context;
+    let read = |share: &[u32]| one(file, share, context, &bar).with_context(|| name.to_owned());
+    let shares: Vec<_> = tokens.par_chunks(share.max(1)).map(read).collect::<Result<_>>()?;
     bar.finish_and_clear();
-    Ok(Surprise { chunks })
+    Ok(Surprise { chunks: shares.concat() })
+}
+
+/// Tokens predicted and the sum of their surprises, of each chunk, by one engine.
+fn one(file: &[u8], tokens: &[u32], context: usize, bar: &ProgressBar) -> Result<Vec<(usize, f64)>> {
+    let mut memory = vec![0u8; POOL + 2 * file.len()];
+    let (threads, clock, gguf) = (Threads::new(1), StdClock::new(), Gguf::parse(file)?);
+    let options = LoadOptions { context: Some(context), ..LoadOptions::default() };
+    let mut engine = Engine::load(gguf, Pool::new(&mut memory), &threads, &clock, options)?;
+    let (mut chunks, mut counted, mut sum) = (Vec::new(), 0, 0.0);
+    engine.perplexity(tokens, context, &mut |so_far| {
+        chunks.push((so_far.tokens - counted, so_far.surprise - sum));
+        (counted, sum) = (so_far.tokens, so_far.surprise);
+        bar.inc(1);
+    })?;
+    Ok(chunks)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::export::{Source, Type};
 use crate::run_folder::{RunFolder, Split};
 use crate::whole_file;
 use measure::Surprise;
-use record::Row;
+use record::{Report, Row};
 
 /// How numbers are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -96,34 +96,37 @@ pub fn quantize(args: &Args) -> Result<()> {
         }
     };
 
+    let context = source.model.shape.context as usize;
     let measured = |name: &str, file: &[u8]| -> Result<Option<Surprise>> {
-        (!valid.is_empty()).then(|| measure::surprise(name, file, &valid)).transpose()
+        (!valid.is_empty()).then(|| measure::surprise(name, file, &valid, context)).transpose()
+    };
+    let row = |kind: Type, method: &str, bytes: usize| {
+        Row::new(&source.place(kind, method), kind, method, bytes, &source.model.shape)
     };
     let full = source.gguf(Type::F32, "plain", &source.encode_plainly(Type::F32)?)?;
     let base = measured("F32", &full)?;
-    let row =
-        Row::new(&source.place(Type::F32, "plain"), Type::F32, "plain", full.len(), &source.model.shape);
-    let mut rows = vec![row.measured(base.as_ref(), None)];
+    let mut rows = vec![row(Type::F32, "plain", full.len()).measured(base.as_ref(), None)];
     for &kind in &types {
         for &method in &methods {
-            let tensors = match method {
-                Method::Plain => source.encode_plainly(kind)?,
-                Method::Gptq => {
-                    let mut tensors = source.encode_plainly(kind)?;
-                    tensors.extend(calibrate::round_blocks(&source.model, &calibration, kind.kind())?);
-                    tensors
-                }
-            };
+            let mut tensors = source.encode_plainly(kind)?;
+            if method == Method::Gptq {
+                tensors.extend(calibrate::round_blocks(&source.model, &calibration, kind.kind())?);
+            }
             let bytes = source.gguf(kind, method.name(), &tensors)?;
             let place = source.place(kind, method.name());
             whole_file::write(&place, &bytes)?;
             let found = measured(&file_name(&place), &bytes)?;
-            let row = Row::new(&place, kind, method.name(), bytes.len(), &source.model.shape);
-            rows.push(row.measured(found.as_ref(), base.as_ref()));
+            let mut row = row(kind, method.name(), bytes.len()).measured(found.as_ref(), base.as_ref());
+            if method == Method::Gptq {
+                row.calibration_tokens = calibration.len();
+            }
+            rows.push(row);
         }
     }
-    let report = record::Report::new(args, calibration.len(), rows);
-    whole_file::write(&run.join("gguf/quantize.json"), report.json()?.as_bytes())?;
+    let place = run.join("gguf/quantize.json");
+    let read = valid.len() / context * context;
+    let report = Report::new(&source.model.sha256, read, rows, Report::read(&place));
+    whole_file::write(&place, report.json()?.as_bytes())?;
     print!("{}", report.table());
     Ok(())
 }

@@ -1,18 +1,20 @@
-//! The table of a quantisation, and its JSON.
+//! The table of a quantisation, and its JSON, `gguf/quantize.json`.
+//!
+//! The JSON gathers the files of several calls, as long as they are of the same weights, measured on the same tokens.
 
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::file_name;
 use super::measure::Surprise;
-use super::{Args, file_name};
 use crate::export::Type;
 use crate::shape::Shape;
 use crate::table::{Table, mib};
 
 /// One file.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Its name in `gguf/`.
     pub file: String,
@@ -21,8 +23,11 @@ pub struct Row {
     pub kind: String,
     /// Type of the embedding.
     pub embedding: String,
-    /// How the matrices were rounded.
-    pub method: &'static str,
+    /// How the matrices were rounded: "plain" or "gptq".
+    pub method: String,
+    /// Tokens of the train split that gptq looked at; 0 where it did not.
+    #[serde(default)]
+    pub calibration_tokens: usize,
     /// Size of the file.
     pub bytes: usize,
     /// Bits of the whole file for each parameter.
@@ -37,12 +42,13 @@ pub struct Row {
 
 impl Row {
     /// A file that is not measured yet.
-    pub fn new(place: &Path, kind: Type, method: &'static str, bytes: usize, shape: &Shape) -> Row {
+    pub fn new(place: &Path, kind: Type, method: &str, bytes: usize, shape: &Shape) -> Row {
         Row {
             file: file_name(place),
             kind: kind.kind().to_string(),
             embedding: kind.embedding().to_string(),
-            method,
+            method: method.to_owned(),
+            calibration_tokens: 0,
             bytes,
             bits_per_parameter: bytes as f64 * 8.0 / shape.parameters() as f64,
             perplexity: None,
@@ -61,15 +67,15 @@ impl Row {
     }
 }
 
-/// All files of one call.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// All files of the same weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Tokens of the train split that gptq looked at.
-    pub calibration_tokens: usize,
-    /// Tokens of the valid split that were read; the second half of each context is predicted.
+    /// SHA-256 of `model/model.safetensors`.
+    pub weights_sha256: String,
+    /// Tokens of the valid split that were read, in whole contexts; the second half of each is predicted.
     pub perplexity_tokens: usize,
     /// Who measured.
-    pub measured_by: &'static str,
+    pub measured_by: String,
     /// The files, F32 first.
     pub files: Vec<Row>,
     /// For each type made both ways: the share of plain rounding's loss that gptq takes away.
@@ -77,7 +83,7 @@ pub struct Report {
 }
 
 /// What gptq gains over plain rounding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
     /// The type.
     #[serde(rename = "type")]
@@ -91,8 +97,21 @@ pub struct Gain {
 }
 
 impl Report {
-    /// The report of these files.
-    pub fn new(args: &Args, calibration_tokens: usize, files: Vec<Row>) -> Report {
+    /// The report of these files, and of those of `earlier` that they do not replace.
+    pub fn new(
+        sha256: &str,
+        perplexity_tokens: usize,
+        mut files: Vec<Row>,
+        earlier: Option<Report>,
+    ) -> Report {
+        let fits = |earlier: &Report| {
+            earlier.weights_sha256 == sha256 && earlier.perplexity_tokens == perplexity_tokens
+        };
+        for row in earlier.filter(fits).map_or(Vec::new(), |earlier| earlier.files) {
+            if files.iter().all(|new| new.file != row.file) {
+                files.push(row);
+            }
+        }
         let loss = |kind: &str, method| {
             files.iter().find(|row| row.kind == kind && row.method == method).and_then(|row| row.above_f32)
         };
@@ -107,12 +126,17 @@ impl Report {
             })
         });
         Report {
-            calibration_tokens,
-            perplexity_tokens: args.perplexity,
-            measured_by: "the llm engine, keys and values in its integer format",
+            weights_sha256: sha256.to_owned(),
+            perplexity_tokens,
+            measured_by: "the llm engine, keys and values in its integer format".to_owned(),
             gains: gains.collect(),
             files,
         }
+    }
+
+    /// What an earlier call left; none where that is missing or of another version of this program.
+    pub fn read(file: &Path) -> Option<Report> {
+        serde_json::from_slice(&std::fs::read(file).ok()?).ok()
     }
 
     /// For `gguf/quantize.json`.
@@ -129,7 +153,7 @@ impl Report {
         for row in &self.files {
             table.row([
                 row.file.clone(),
-                row.method.to_owned(),
+                row.method.clone(),
                 mib(row.bytes as u64),
                 format!("{:.2}", row.bits_per_parameter),
                 number(row.perplexity),
@@ -147,5 +171,31 @@ impl Report {
             )
         });
         format!("{table}{}", gains.collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(file: &str, method: &str, above: f64) -> Row {
+        let shape = Shape::from_toml(include_str!("../../configs/tiny_10M.toml")).unwrap();
+        let row = Row::new(Path::new(file), Type::Q4_0, method, 1000, &shape);
+        Row { perplexity: Some(9.0), above_f32: Some(above), ..row }
+    }
+
+    #[test]
+    fn calls_for_one_method_each_add_up_to_a_comparison() {
+        let first = Report::new("ab", 512, vec![row("x.Q4_0.gguf", "plain", 0.04)], None);
+        assert!(first.gains.is_empty());
+        let again: Report = serde_json::from_str(&first.json().unwrap()).unwrap();
+        assert_eq!(again, first);
+        let gptq = || vec![row("x.Q4_0-gptq.gguf", "gptq", 0.01)];
+        let both = Report::new("ab", 512, gptq(), Some(first.clone()));
+        assert_eq!((both.files.len(), both.gains[0].recovered), (2, 0.75));
+        assert!(both.table().contains("75 %"), "{}", both.table());
+        // Of other weights, or measured otherwise: not comparable.
+        assert_eq!(Report::new("cd", 512, gptq(), Some(first.clone())).files.len(), 1);
+        assert_eq!(Report::new("ab", 1024, gptq(), Some(first)).files.len(), 1);
     }
 }
