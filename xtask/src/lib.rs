@@ -52,8 +52,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod run;
 pub mod sched;
-#[cfg(test)]
-mod schema_check;
+pub mod schema_check;
 pub mod size;
 pub mod soak;
 pub mod tutorial;

@@ -28,9 +28,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::corpus::bar;
 use crate::run_folder::RunFolder;
+use crate::whole_file;
 use draw::draw;
 use gates::Gates;
 use held_out::Data;
@@ -91,16 +92,11 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     ensure!(threads > 0, "--threads must be at least 1");
     let report = evaluate(&run, &files, &gates, threads, args)?;
 
-    let folder = run.join("eval");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let json = serde_json::to_string_pretty(&report)? + "\n";
-    for (name, text) in [("report.json", json), ("report.md", markdown::report(&report))] {
-        let (file, unfinished) = (folder.join(name), folder.join(format!("new-{name}")));
-        let written = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, &file));
-        written.with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    whole_file::write(&run.join("eval/report.json"), json.as_bytes())?;
+    whole_file::write(&run.join("eval/report.md"), markdown::report(&report).as_bytes())?;
     say(&report);
-    println!("report: {}", folder.join("report.md").display());
+    println!("report: {}", run.join("eval/report.md").display());
     let failed = report.models.iter().flat_map(|model| &model.gates).filter(|gate| !gate.passed).count();
     if args.gate && failed > 0 {
         bail!("{failed} of the gates failed; train longer or on more data, or lower them with --gates");
@@ -243,11 +239,4 @@ fn say(report: &Report) {
             println!("  {gate}");
         }
     }
-}
-
-/// A line that shows how far some work is; nothing where standard error is no terminal.
-fn bar(count: u64, label: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:28} {bar:40} {pos}/{len} {eta}");
-    let bar = ProgressBar::new(count).with_message(label);
-    style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
 }

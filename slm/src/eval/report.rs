@@ -99,17 +99,9 @@ pub struct Model {
 impl Machine {
     /// This machine.
     pub fn this(threads: usize) -> Self {
-        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-        let name = name.map_or("unknown CPU", |(_, name)| name.trim());
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Machine { cpu: format!("{name}, {cpus} CPUs"), threads: threads as u64 }
+        Machine { cpu: xtask::machine_report::host(), threads: threads as u64 }
     }
 }
-
-#[cfg(test)]
-#[path = "../../../xtask/src/schema_check.rs"]
-mod schema_check;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -201,7 +193,7 @@ pub(super) mod tests {
         let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
         let report = a_report();
         let json = serde_json::to_value(&report).unwrap();
-        schema_check::check(&json, &schema).unwrap();
+        xtask::schema_check::check(&json, &schema).unwrap();
         assert_eq!(schema["properties"]["version"]["const"], VERSION);
         assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
     }

@@ -217,9 +217,6 @@ impl fmt::Display for Report {
 }
 
 #[cfg(test)]
-#[path = "../../../xtask/src/schema_check.rs"]
-mod schema_check;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,10 +251,10 @@ mod tests {
         let mut report = Report::new();
         report.attempts = vec![failed, passed];
         assert_eq!(report.rolled_back_to(), Some(Stage::Previous));
-        assert_eq!(schema_check::check(&report.json(), &schema), Ok(()));
+        assert_eq!(xtask::schema_check::check(&report.json(), &schema), Ok(()));
         assert!(report.to_string().contains("too large"));
         let mut broken = report.json();
         broken["attempts"][0]["failed_at"] = "somewhere".into();
-        assert!(schema_check::check(&broken, &schema).is_err());
+        assert!(xtask::schema_check::check(&broken, &schema).is_err());
     }
 }
