@@ -120,8 +120,12 @@ fn surprise_is_what_the_engine_says_of_every_token() {
         (0..).map(|n| n * 128).take_while(|from| from + 128 < tokens.len() - 1).collect();
     let score = |engine: &mut llm::engine::Engine<'_>, from: &usize| {
         let counted = if *from == 0 { 0 } else { from + 128 };
-        let end = (from + 257).min(tokens.len());
-        Ok(-engine.score(&tokens[*from..=counted], &tokens[counted + 1..end])?.sum)
+        // A score's last token counts towards the context, which a window's does not: it comes from the logits before it.
+        let last = (from + 256).min(tokens.len() - 1);
+        let logits = engine.logits(&tokens[*from..last])?;
+        let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+        let surprise = sum.ln() - f64::from(logits[tokens[last] as usize]);
+        Ok(surprise - engine.score(&tokens[*from..=counted], &tokens[counted + 1..last])?.sum)
     };
     let sums: Vec<f64> = subject.each(&starts, &ProgressBar::hidden(), score).unwrap();
     let wanted: f64 = sums.iter().sum();

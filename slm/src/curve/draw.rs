@@ -49,7 +49,8 @@ impl Picture {
         let valid = finite(&mut rows.iter().filter_map(|row| Some((row.step as f64, row.valid_loss?))));
         ensure!(!train.is_empty(), "no step with a finite training loss; there is nothing to draw");
 
-        let window = ((train.len() as f64 * SMOOTHED) as usize).max(1);
+        // Odd, for there are as many steps on either side.
+        let window = (train.len() as f64 * SMOOTHED) as usize | 1;
         let (raw, smooth) = (thinned(&train), thinned(&running_mean(&train, window)));
         // Of the losses that are drawn: thinned, a single wild batch does not squeeze the rest together.
         let shown = || raw.iter().chain(&smooth).chain(&valid);
@@ -59,7 +60,11 @@ impl Picture {
         let last_step = shown().map(|p| p.0).fold(1.0, f64::max);
 
         let last = rows.last().map_or((0, 0.0), |row| (row.tokens, row.seconds));
-        let title = format!("{title}: {} tokens in {:.1} h", grouped(last.0), last.1 / 3600.0);
+        let time = match last.1 {
+            seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
+            seconds => format!("{:.1} h", seconds / 3600.0),
+        };
+        let title = format!("{title}: {} tokens in {time}", grouped(last.0));
         Ok(Picture {
             title,
             raw,
@@ -194,7 +199,7 @@ mod tests {
             (0..100_000).map(|i| row(i, 2.0 + if i % 2 == 0 { 1.0 } else { -1.0 }, None)).collect();
         let picture = Picture::new(&rows, "long").unwrap();
         assert!(picture.raw.len() <= POINTS && picture.smooth.len() <= POINTS);
-        assert_eq!(picture.window, 2000);
+        assert_eq!(picture.window, 2001);
         assert!(picture.smooth[POINTS / 3].1 - 2.0 < 0.01);
         assert!(picture.svg().unwrap().len() < 200_000);
     }
