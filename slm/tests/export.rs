@@ -13,6 +13,7 @@ use llm::engine::{Engine, Flow, KvFormat, LoadOptions, Origin};
 use llm::gguf::{GgmlType, Gguf};
 use llm::pool::Pool;
 use llm::sample::Sampling;
+use llm::template::Template;
 use llm::threads::Threads;
 use llm::tokenizer::{Special, Tokenizer};
 
@@ -68,6 +69,19 @@ fn the_file_says_what_it_is_and_is_valid() {
         let shape = auton(&["arch", "check", file.to_str().unwrap()]);
         assert!(shape.status.success(), "{kind}: {shape:?}");
     }
+}
+
+#[test]
+fn conversations_in_the_data_are_told_by_a_chat_template() {
+    let fixture = Fixture::new();
+    let template = || {
+        let bytes = fs::read(export(fixture.path(), "q8_0")).unwrap();
+        Template::from_gguf(&Gguf::parse(&bytes).unwrap())
+    };
+    assert_eq!(template(), Template::Plain);
+    let data = r#"{"seed": 11, "sources": {"train": {"chat": {"tokens": 5}}}}"#;
+    fs::write(fixture.run.join("data/data.json"), data).unwrap();
+    assert_eq!(template(), Template::ChatMl { system: None });
 }
 
 #[test]

@@ -19,6 +19,10 @@ pub const EPSILON: f32 = 1e-5;
 /// The layout of quantised blocks that ggml has had since 2023.
 const QUANTISATION_VERSION: u32 = 2;
 
+/// ChatML, as the conversations of the corpus are written; the kernel and llama.cpp know it by its marks.
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + \
+message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
 /// A tensor in the form in which a file holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
@@ -41,6 +45,8 @@ pub struct Facts {
     pub run: String,
     /// The seed that the data were drawn with, where the run records it.
     pub seed: Option<u64>,
+    /// Whether conversations were trained on: a question is then wrapped as they are.
+    pub chat: bool,
 }
 
 /// The file's bytes. `tensors` holds every tensor of the model by its Hugging Face name.
@@ -54,6 +60,9 @@ pub fn write(
     describe(&mut file, model, facts);
     shape(&mut file, model);
     tokenizer(&mut file, vocabulary);
+    if facts.chat {
+        file.string("tokenizer.chat_template", CHAT_TEMPLATE);
+    }
     let head_dim = model.shape.head_dim() as usize;
     for Place { name, gguf, rows, columns } in trained::places(&model.shape) {
         let tensor = tensors.get(&name).with_context(|| format!("tensor '{name}' was not encoded"))?;

@@ -123,12 +123,14 @@ impl Source {
 
     /// The bytes of the file that holds these tensors.
     pub fn gguf(&self, kind: Type, method: &str, tensors: &BTreeMap<String, Encoded>) -> Result<Vec<u8>> {
+        let (seed, chat) = data_facts(&self.run);
         let facts = Facts {
             kind: kind.kind(),
             method: method.to_owned(),
             license: self.license.clone(),
             run: run_name(self.run.path()),
-            seed: data_seed(&self.run),
+            seed,
+            chat,
         };
         gguf::write(&self.model, &self.vocabulary, &facts, tensors)
     }
@@ -155,8 +157,11 @@ fn run_name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The seed in `data/data.json`. A run without one (weights from elsewhere) is no fault.
-fn data_seed(run: &RunFolder) -> Option<u64> {
-    let text = std::fs::read_to_string(run.join("data/data.json")).ok()?;
-    serde_json::from_str::<serde_json::Value>(&text).ok()?["seed"].as_u64()
+/// What `data/data.json` says: the seed, and whether there are conversations in the train split. A run without it (weights
+/// from elsewhere) is no fault.
+fn data_facts(run: &RunFolder) -> (Option<u64>, bool) {
+    let text = std::fs::read_to_string(run.join("data/data.json")).unwrap_or_default();
+    let data: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let chat = data["sources"]["train"]["chat"]["tokens"].as_u64();
+    (data["seed"].as_u64(), chat.is_some_and(|tokens| tokens > 0))
 }
