@@ -1,8 +1,8 @@
 //! The network's loss and its gradient, block by block.
 //!
-//! The large products are candle's; what lies between them goes over memory once ([`super::vector`],
-//! [`super::attention`]). The gradient is written out instead of recorded: a recorder keeps every intermediate and
-//! adds every gradient to a zero first, which took a sixth of the time. That it is the gradient is tested against
+//! The large products are candle's or, in bf16, the `llm` crate's ([`super::precision`]); what lies between them goes over
+//! memory once ([`super::vector`], [`super::attention`]). The gradient is written out instead of recorded: a recorder
+//! keeps every intermediate and adds every gradient to a zero first. That it is the gradient is tested against
 //! candle's own recorder over the plain formulas (`tests` below).
 
 use super::attention::Attention;
