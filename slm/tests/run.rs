@@ -16,6 +16,7 @@ fn auton(folder: &Path, mirror: &str, arguments: &[&str]) -> Command {
         .current_dir(folder)
         .env("HOME", folder)
         .env_remove("XDG_CACHE_HOME")
+        .env_remove("AUTON_DEBS")
         .env("AUTON_DEBIAN_MIRROR", mirror);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
