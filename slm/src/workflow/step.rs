@@ -128,8 +128,8 @@ fn kernel() -> Result<()> {
 
 /// Commands of the shell, and what their output must contain.
 const CHECKS: [(&str, &str); 4] = [
-    ("selftest memory", "passed"),
-    ("selftest threads", "passed"),
+    ("selftest heap", "passed"),
+    ("selftest wx", "passed"),
     ("lspci", "8086:10d3"),
     ("slm query \"PCI device 8086:10d3 is\"", "82574L"),
 ];
