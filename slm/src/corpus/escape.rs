@@ -62,29 +62,32 @@ pub fn plain(line: &str) -> String {
     out
 }
 
-/// The argument of an escape that names something: one character, `(xx` or `[…]`.
+/// The argument of an escape that names something: one character, `(xx` or `[…]`, for registers with a sign before it.
 fn name(rest: &mut std::str::Chars<'_>) -> String {
-    match rest.next() {
-        Some('(') => rest.by_ref().take(2).collect(),
-        Some('[') => rest.by_ref().take_while(|c| *c != ']').collect(),
-        Some(sign @ ('+' | '-')) => {
-            let mut name = String::from(sign);
-            name.push_str(&self::name(rest));
-            name
-        }
-        Some(one) => one.to_string(),
-        None => String::new(),
+    let mut name = String::new();
+    let mut first = rest.next();
+    if let Some(sign @ ('+' | '-')) = first {
+        name.push(sign);
+        first = rest.next();
     }
+    match first {
+        Some('(') => name.extend(rest.by_ref().take(2)),
+        Some('[') => name.extend(rest.by_ref().take_while(|c| *c != ']')),
+        Some(one) => name.push(one),
+        None => {}
+    }
+    name
 }
 
 /// Skips the argument of `\s`.
 fn size(rest: &mut std::str::Chars<'_>) {
     let mut ahead = rest.clone();
-    match ahead.next() {
-        Some('+' | '-') => {
-            *rest = ahead;
-            size(rest);
-        }
+    let mut first = ahead.next();
+    if matches!(first, Some('+' | '-')) {
+        *rest = ahead.clone();
+        first = ahead.next();
+    }
+    match first {
         Some('(') => drop(rest.nth(2)),
         Some('[') => drop(rest.by_ref().find(|c| *c == ']')),
         Some('\'') => {
@@ -92,7 +95,7 @@ fn size(rest: &mut std::str::Chars<'_>) {
             rest.by_ref().find(|c| *c == '\'');
         }
         // Two digits only for sizes that there are: 10 to 39.
-        Some('1'..='3') if ahead.clone().next().is_some_and(|c| c.is_ascii_digit()) => drop(rest.nth(1)),
+        Some('1'..='3') if ahead.next().is_some_and(|c| c.is_ascii_digit()) => drop(rest.nth(1)),
         Some('0'..='9') => drop(rest.next()),
         _ => {}
     }

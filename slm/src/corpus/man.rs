@@ -364,5 +364,8 @@ dir(1)
         ] {
             let _ = text(source);
         }
+        for nested in [".if n ", ".ie !", ".if n \\{", "\\s+", "\\n+", "\\}"] {
+            let _ = text(&nested.repeat(100_000));
+        }
     }
 }

@@ -17,6 +17,9 @@ pub fn lines<'r>(source: &'r str, mut take: impl FnMut(Line<'r>)) {
     }
 }
 
+/// A longer request is passed over: conditions nest in a line, and each costs stack.
+const LONGEST_REQUEST: usize = 4096;
+
 struct State<'r> {
     /// Inside `.de`, `.ig`, `.TS`, `.EQ`: nothing is shown up to this request.
     skip_until: Option<&'r str>,
@@ -40,6 +43,7 @@ impl<'r> State<'r> {
         // A block ends where `\}` stands, at whatever place of the line.
         let closed = line.matches("\\}").count();
         match request {
+            Some(request) if request.len() > LONGEST_REQUEST => {}
             Some(request) => self.request(request, take),
             None => {
                 let text = line.split("\\}").next().unwrap_or(line);
