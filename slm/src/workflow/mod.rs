@@ -40,7 +40,7 @@ use plan::Mode;
 use process::Running;
 use recipe::Recipe;
 use settings::Settings;
-use state::Workflow;
+use state::{Record, Workflow};
 
 /// What to do, and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -127,7 +127,14 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     if mode != Mode::KernelBuild {
-        said.insert(0, why);
+        said.insert(
+            0,
+            if resumed.is_some() {
+                format!("the configuration is {}, as before", recipe.shape.name)
+            } else {
+                why
+            },
+        );
     }
     let mut workflow = Workflow::new(&goal, mode.name(), said, &tasks, earlier.as_ref());
     workflow.config = recipe.config.display().to_string();
@@ -151,9 +158,18 @@ pub fn run(args: &Args) -> Result<()> {
     result?;
     let again = format!("`auton run --resume --run {}` goes on", run.path().display());
     ensure!(!running.interrupted(), "interrupted; {again}");
-    let open = workflow.tasks.iter().filter(|record| record.state != State::Done);
-    let open: Vec<String> = open.map(|record| format!("{} ({})", record.name, record.state.name())).collect();
-    ensure!(open.is_empty(), "not done: {}; when the cause is mended, {again}", open.join(", "));
+    let open: Vec<&Record> = workflow.tasks.iter().filter(|record| record.state != State::Done).collect();
+    let causes: Vec<String> = open
+        .iter()
+        .filter(|record| record.state != State::Blocked)
+        .map(|record| format!("{} ({})", record.name, record.state.name()))
+        .collect();
+    let behind = open.len() - causes.len();
+    ensure!(
+        open.is_empty(),
+        "not done: {}, and {behind} tasks that depend on it; when the cause is mended, {again}",
+        causes.join(", ")
+    );
     Ok(())
 }
 

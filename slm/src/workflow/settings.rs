@@ -65,8 +65,11 @@ impl Settings {
 
     /// Reads the file's text.
     pub fn from_toml(text: &str) -> Result<Settings> {
-        let settings: Settings =
-            toml::from_str(text).map_err(|e| anyhow::anyhow!("{}", e.to_string().trim()))?;
+        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        let settings: Settings = toml::from_str(text).map_err(|error| match error.span() {
+            Some(span) => anyhow::anyhow!("line {}: {}", line(span.start), error.message().trim()),
+            None => anyhow::anyhow!("{}", error.message().trim()),
+        })?;
         if let Some(endpoint) = &settings.endpoint {
             let url = &endpoint.url;
             ensure!(
