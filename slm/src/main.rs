@@ -104,9 +104,13 @@ enum TokenizerStep {
 }
 
 fn main() -> ExitCode {
-    // `auton … | head` ends where head does, as with other programs, instead of in a panic.
-    sigpipe::reset();
-    let result = match Arguments::parse().step {
+    let step = Arguments::parse().step;
+    // `auton … | head` ends where head does, as with other programs, instead of in a panic. Not those that write to
+    // programs of their own, whose end they live to see.
+    if !matches!(step, Step::Integrate(_) | Step::Run(_) | Step::Inner(_)) {
+        sigpipe::reset();
+    }
+    let result = match step {
         Step::Validate { file, prompt, max_tokens } => validate::validate(&file, &prompt, max_tokens),
         Step::Arch(ArchStep::Check { file }) => arch::check(&file),
         Step::Arch(ArchStep::Flops { file }) => arch::flops(&file),
