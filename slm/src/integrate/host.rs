@@ -17,7 +17,7 @@ const POOL: usize = 64 << 20;
 pub struct Answer {
     /// The tokens that the model chose.
     pub tokens: Vec<u32>,
-    /// Their text.
+    /// Their text as the kernel's shell shows it: without control characters, which reach no terminal.
     pub text: String,
 }
 
@@ -46,7 +46,8 @@ pub fn continue_greedily(file: &[u8], prompts: &[(&str, usize)]) -> Result<Vec<A
             text.extend_from_slice(piece.bytes);
             Flow::Continue
         })?;
-        answers.push(Answer { tokens, text: String::from_utf8_lossy(&text).into_owned() });
+        let shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        answers.push(Answer { tokens, text: String::from_utf8_lossy(&text).chars().filter(shown).collect() });
     }
     Ok(answers)
 }
