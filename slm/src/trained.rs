@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
+use xtask::model::fetch::hex;
 
 use crate::run_folder::RunFolder;
 use crate::shape::Shape;
@@ -139,7 +140,7 @@ impl Trained {
         if let Some(extra) = file.names().into_iter().find(|name| !tensors.contains_key(*name)) {
             bail!("tensor '{extra}' has no place in the shape '{}'", shape.name);
         }
-        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&Sha256::digest(bytes));
         Ok(Trained { shape, tensors, sha256 })
     }
 

@@ -16,6 +16,7 @@ use llm::threads::Threads;
 use llm::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use xtask::model::fetch::hex;
 
 /// Memory of an engine beside the weights.
 const POOL: usize = 256 << 20;
@@ -53,7 +54,7 @@ impl Subject {
     /// Reads `file` and sees that it loads; work will be shared by `threads` threads.
     pub fn open(file: &Path, threads: usize) -> Result<Self> {
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&Sha256::digest(&bytes));
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let facts = with_engine(&bytes, |engine| {
             let info = engine.info();

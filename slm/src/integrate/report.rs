@@ -10,7 +10,7 @@ use xtask::machine_report::{host, virtual_machine};
 
 use super::candidates::{Candidate, Stage};
 use crate::table::mib;
-use crate::workflow::state::replace;
+use crate::whole_file;
 
 /// How far a test came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl Report {
         if let Some(folder) = path.parent() {
             xtask::workspace::created(folder.to_path_buf())?;
         }
-        replace(path, format!("{:#}\n", self.json()).as_bytes())
+        whole_file::write(path, format!("{:#}\n", self.json()).as_bytes())
     }
 }
 

@@ -15,13 +15,13 @@ pub mod schedule;
 pub mod settings;
 pub mod vector;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use sha2::{Digest, Sha256};
+use xtask::model::fetch::sha256_of;
 
 use self::batches::Batches;
 use self::checkpoint::Position;
@@ -111,7 +111,7 @@ impl Training {
         let length = shape.context as usize;
         let open = |split| Batches::read(&data.tokens(split), length, shape.vocabulary, settings.seed);
         let (batches, valid) = (open(Split::Train)?, open(Split::Valid)?);
-        let digest = sha256(&data.tokens(Split::Train))?;
+        let digest = sha256_of(&data.tokens(Split::Train))?;
 
         let path = checkpoint(run);
         let (position, parameters, optimizer) = if path.exists() && !args.fresh {
@@ -241,9 +241,4 @@ fn differences(old: &Settings, new: &Settings) -> Result<String> {
         format!("  {key}: {value} there, {} here", new.get(key).map_or_else(String::new, ToString::to_string))
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect())
 }

@@ -134,7 +134,7 @@ impl Workflow {
     /// Replaces `path`: who reads it sees the state before or this one.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("the state cannot be written as JSON")? + "\n";
-        replace(path, text.as_bytes())
+        crate::whole_file::write(path, text.as_bytes())
     }
 }
 
@@ -152,19 +152,6 @@ impl Record {
             && self.inputs == hashes::of(&task.inputs)?
             && self.outputs == hashes::of(&task.outputs)?)
     }
-}
-
-/// Writes a file beside `path`, brings it to the disk and renames it to `path`.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let part = path.with_extension("part");
-    let write = || {
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::gate::validation_losses;
 use super::graph::State;
 use super::plan::candidate;
 use super::show;
-use super::state::{Workflow, replace};
+use super::state::Workflow;
 use crate::run_folder::RunFolder;
 
 /// Which task.
@@ -158,7 +158,7 @@ fn review(run: &RunFolder) -> Result<()> {
     let open: Vec<&str> =
         others.filter(|record| record.state != State::Done).map(|record| record.name.as_str()).collect();
     ensure!(open.is_empty(), "not done yet: {}", open.join(", "));
-    replace(&run.join("review.md"), written(&workflow).as_bytes())
+    crate::whole_file::write(&run.join("review.md"), written(&workflow).as_bytes())
 }
 
 fn written(workflow: &Workflow) -> String {
